@@ -1,0 +1,145 @@
+"""What a notebook shows: figures with alt text, tables with captions, sentences with measured numbers.
+
+Outside a notebook the same functions print text, so that a script or a test reads the same story.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from agentlab.errors import AgentLabError
+
+# Okabe and Ito's palette: distinct for colour-blind readers. Pair each colour with a marker, never hue alone.
+COLOURS = {
+    "blue": "#0072B2",
+    "orange": "#E69F00",
+    "green": "#009E73",
+    "vermilion": "#D55E00",
+    "purple": "#CC79A7",
+    "sky": "#56B4E9",
+    "black": "#000000",
+}
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+
+def in_notebook() -> bool:
+    """True inside a Jupyter kernel."""
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return False
+    return getattr(get_ipython(), "kernel", None) is not None
+
+
+def emit(data: dict[str, str | dict]) -> None:
+    """Show one output in several forms; outside a notebook the plain text is printed."""
+    if in_notebook():
+        from IPython.display import display
+
+        display(data, raw=True)
+    else:
+        print(data["text/plain"])
+
+
+def say(markdown: str) -> None:
+    """Show a sentence, usually one that carries measured numbers: ``say(f"The floor is {floor:.2f}.")``"""
+    emit({"text/markdown": markdown, "text/plain": markdown})
+
+
+def show_table(table, caption: str) -> None:
+    """Show rows as a table: a pandas DataFrame, or a list of dicts with the same keys.
+
+    Raises `AgentLabError` for an empty table or one without caption, since a reader learns nothing from it.
+    """
+    import pandas as pd
+
+    frame = table if isinstance(table, pd.DataFrame) else pd.DataFrame(list(table))
+    if frame.empty or not caption.strip():
+        raise AgentLabError(f"show_table needs at least one row and a caption; got {len(frame)} rows, caption {caption!r}.")
+    if frame.index.name is not None or not isinstance(frame.index, pd.RangeIndex):
+        frame = frame.reset_index()
+
+    def cell(value: object) -> str:
+        return f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+
+    head = "".join(f'<th scope="col" style="text-align:left">{html.escape(str(c))}</th>' for c in frame.columns)
+    body = "".join(
+        "<tr>" + "".join(f'<td style="text-align:left">{html.escape(cell(v))}</td>' for v in row) + "</tr>"
+        for row in frame.itertuples(index=False, name=None)
+    )
+    title = f'<caption style="text-align:left;caption-side:top"><b>{html.escape(caption)}</b></caption>'
+    shown = f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    plain = frame.map(cell).to_string(index=False)
+    emit({"text/html": shown, "text/plain": f"{caption}\n{plain}"})
+
+
+def show_figure(figure, alt: str, caption: str = "") -> None:
+    """Show a matplotlib figure with alt text and close it.
+
+    ``alt`` says the kind of chart, its axes and what it finds, for those who do not see it.
+    Raises `AgentLabError` when it is missing or too short to say that.
+    """
+    import matplotlib.pyplot as plt
+
+    if len(alt.split()) < 8:
+        plt.close(figure)
+        raise AgentLabError(f"The alt text must say the chart type, the axes and the finding; got {alt!r}.")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", facecolor="white")
+    plt.close(figure)
+    image = base64.b64encode(buffer.getvalue()).decode()
+    below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
+    shown = (
+        f'<figure style="margin:0"><img alt="{html.escape(alt, quote=True)}" style="max-width:100%"'
+        f' src="data:image/png;base64,{image}">{below}</figure>'
+    )
+    emit({"text/html": shown, "text/plain": f"[figure] {alt}" + (f"\n{caption}" if caption else "")})
+
+
+def new_figure(width: float = 7.0, height: float = 3.5, columns: int = 1):
+    """A figure and its axes in the course's look; ``columns`` side by side give a list of axes."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, columns, figsize=(width, height), layout="constrained")
+    for ax in [axes] if columns == 1 else axes:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(axis="y", alpha=0.3)
+        ax.set_axisbelow(True)
+    return figure, axes
+
+
+@contextmanager
+def shows_error(*kinds: type[BaseException]) -> Iterator[None]:
+    """Expect one of these errors in the block and show its message; anything else is a real failure.
+
+    papermill stops at every error output, so an error that a lesson wants to be seen goes through here.
+    """
+    kinds = kinds or (AgentLabError,)
+    try:
+        yield
+    except kinds as error:
+        message = f"{type(error).__name__}: {error}"
+        shown = f'<pre style="border-left:4px solid {COLOURS["vermilion"]};padding-left:8px">{html.escape(message)}</pre>'
+        emit({"text/html": shown, "text/plain": message})
+    else:
+        names = " or ".join(k.__name__ for k in kinds)
+        raise AgentLabError(f"This block was expected to raise {names}, and it did not.")
+
+
+def highlight_spans(text: str, spans: Sequence) -> None:
+    """Show a message with its spans underlined and named; ``spans`` have start, end and type."""
+    parts, at = [], 0
+    for span in sorted(spans, key=lambda s: s.start):
+        parts.append(html.escape(text[at : span.start]))
+        parts.append(
+            f'<mark style="background:none;color:inherit;border-bottom:3px solid {COLOURS["blue"]}">'
+            f"{html.escape(text[span.start : span.end])}</mark><sub> {html.escape(span.type)} </sub>"
+        )
+        at = span.end
+    parts.append(html.escape(text[at:]))
+    plain = "".join(f"\n  {span.type}: {text[span.start : span.end]!r}" for span in sorted(spans, key=lambda s: s.start))
+    emit({"text/html": f"<p>{''.join(parts)}</p>", "text/plain": text + plain})
