@@ -1,0 +1,31 @@
+# Every target sets up what it needs: .venv with the pinned packages and the pretrained models.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: course lab test notebooks bench setup lock clean
+
+setup:
+	@AGENTLAB_VENV=$(VENV) $(PYTHON) agentlab/bootstrap.py
+
+course: setup
+	@$(BIN)/agentlab course
+
+lab: setup
+	@$(BIN)/agentlab lab
+
+test: setup
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python -m pytest -n 2
+
+notebooks: setup
+	@$(BIN)/python -m agentlab.notebooks
+
+bench: setup
+	@$(BIN)/python -m benchmarks
+
+# The lock is what a fresh resolution of pyproject.toml gives: a throw-away environment, frozen.
+lock:
+	@AGENTLAB_VENV=$(VENV) $(PYTHON) agentlab/bootstrap.py --lock
+
+clean:
+	rm -rf $(VENV) out

@@ -1,0 +1,165 @@
+"""The command line: `agentlab course | lab | doctor | progress`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agentlab import __version__
+from agentlab.errors import AgentLabError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+
+def _version(show: bool) -> None:
+    if show:
+        print(f"agentlab {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> None:
+    """A course on building AI agents."""
+
+
+@app.command()
+def course(
+    lessons: Annotated[list[str] | None, typer.Argument(help="Names or numbers, such as 01; all if none.")] = None,
+    profile: Annotated[str, typer.Option(help="quick, cpu, gpu or auto.")] = "auto",
+    jobs: Annotated[int, typer.Option(min=1, help="Lessons at a time.")] = 1,
+    out: Annotated[Path, typer.Option(help="Folder of the reports.")] = Path("out/course"),
+    open_report: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
+) -> None:
+    """Run every lesson without a screen and report."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.table import Table
+
+    from agentlab import course as courses
+    from agentlab.notebooks import check_lesson, lesson_names
+
+    names = [check_lesson(name) for name in lessons or lesson_names()]
+    console = Console()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("cells"), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bar:
+        tasks = {name: bar.add_task(name, total=None) for name in names}
+        report = courses.run_course(
+            names, profile, jobs, out, lambda name, done, total: bar.update(tasks[name], completed=done, total=total)
+        )
+    table = Table(title=f"profile {report.profile}, {report.device}", title_justify="left")
+    for column in ("Lesson", "Result", "Seconds", "Peak MB", "Exercises", "Figures [band]"):
+        table.add_column(column, overflow="fold")
+    for run in report.runs:
+        entry = run.as_dict()
+        counts = f"{entry['exercises']['passed']} of {entry['exercises']['total']}"
+        result = "ok" if run.ok else "FAILED"
+        table.add_row(run.name, result, f"{run.seconds:.0f}", f"{run.peak_mb:.0f}", counts, courses.headline(run).replace("[", r"\["))
+    console.print(table)
+    for run in report.runs:
+        if not run.ok:
+            console.print(f"{run.name} failed: {run.error}", markup=False, highlight=False)
+    green = sum(run.ok for run in report.runs)
+    print(f"{green} of {len(report.runs)} lessons green in {report.seconds:.0f} seconds. Report: {out}/report.html")
+    if open_report:
+        webbrowser.open((out / "report.html").resolve().as_uri())
+    raise typer.Exit(0 if report.ok else 1)
+
+
+@app.command()
+def lab() -> None:
+    """Open JupyterLab on lesson 00."""
+    from agentlab.notebooks import notebook_folder
+
+    folder = notebook_folder()
+    command = [sys.executable, "-m", "jupyterlab", "00_start_here.ipynb"]
+    raise typer.Exit(subprocess.call(command, cwd=folder))
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
+    data: Annotated[bool, typer.Option("--data", help="Check the corpus instead of the machine.")] = False,
+) -> None:
+    """Check this machine, or the data, and say what cures what is wrong."""
+    if data:
+        raise typer.Exit(_check_data(as_json))
+    from rich.console import Console
+    from rich.table import Table
+
+    from agentlab import doctor as doctors
+
+    checks, rows = doctors.examine()
+    if as_json:
+        print(json.dumps(doctors.as_json(checks, rows), indent=1))
+    else:
+        for check in checks:
+            print(f"{'OK  ' if check.ok else 'BAD ' if check.needed else 'NOTE'} {check.name}: {check.text}")
+        table = Table(title="Predicted on this machine", title_justify="left")
+        for column in ("Lesson", "Profile", "Minutes", "Memory"):
+            table.add_column(column)
+        for row in rows:
+            table.add_row(row["lesson"], row["profile"], f"{row['minutes']:.1f}", f"{row['mb']} MB")
+        Console().print(table)
+        print("Every lesson can run here." if doctors.able(checks) else "Some lessons cannot run yet: see BAD above.")
+    raise typer.Exit(0 if doctors.able(checks) else 1)
+
+
+def _check_data(as_json: bool) -> int:
+    from agentlab import corpus
+
+    mistakes = corpus.check_support()
+    if as_json:
+        print(json.dumps([{"file": m.file, "line": m.line, "what": m.what} for m in mistakes], indent=1))
+        return 1 if mistakes else 0
+    for mistake in mistakes:
+        print(mistake)
+    if not mistakes:
+        support = corpus.support()
+        floor = corpus.measure_floor(support.train, support.test)
+        print(f"{len(support.everything)} messages and {len(support.challenge)} challenge messages, no mistakes.")
+        print(f"Floor on test (TF-IDF, logistic regression): accuracy {floor.accuracy:.3f}, macro F1 {floor.macro_f1:.3f}.")
+    return 1 if mistakes else 0
+
+
+@app.command()
+def progress(as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False) -> None:
+    """What you have passed so far."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from agentlab import progress as notes
+    from agentlab.exercises import all_exercises
+
+    entries = notes.read_progress()
+    if as_json:
+        print(json.dumps(entries, indent=1))
+        return
+    table = Table(title=str(notes.progress_file()), title_justify="left")
+    for column in ("Exercise", "State", "Attempts", "Hints", "Solution seen"):
+        table.add_column(column)
+    for id in all_exercises():
+        e = entries.get(id, {})
+        seen = "yes" if e.get("solution_seen") else "no"
+        table.add_row(id, e.get("state", "NOT STARTED"), str(e.get("attempts", 0)), str(e.get("hints", 0)), seen)
+    Console().print(table)
+    passed = sum(entries.get(id, {}).get("state") == "PASSED" for id in all_exercises())
+    print(f"{passed} of {len(all_exercises())} exercises passed.")
+
+
+def main() -> None:
+    """Entry point: errors of the course are one sentence, not a traceback."""
+    try:
+        app()
+    except AgentLabError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""What this machine is: cores, memory, accelerator, number type; how fast it multiplies matrices."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine as the course sees it; sizes in GiB."""
+
+    system: str
+    python: str
+    cores: int
+    memory_gib: float
+    free_disk_gib: float
+    device: str
+    device_memory_gib: float | None
+    dtype: str
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+
+def best_device():
+    """The torch device to train on: CUDA if there is one, else the CPU."""
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def training_dtype(device=None):
+    """bfloat16 where the device computes it, float16 on older GPUs, else float32."""
+    import torch
+
+    device = device or best_device()
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    capabilities = getattr(torch.backends.cpu, "get_cpu_capability", lambda: "")()
+    return torch.bfloat16 if "AVX512" in capabilities or "AMX" in capabilities else torch.float32
+
+
+def inspect_machine(folder: str | Path = ".") -> Machine:
+    """Read this machine's properties; the free disk is that of ``folder``."""
+    import psutil
+    import torch
+
+    device, name, memory = best_device(), platform.processor() or platform.machine(), None
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        name, memory = properties.name, round(properties.total_memory / 2**30, 1)
+    return Machine(
+        system=f"{platform.system()} {platform.release()}",
+        python=".".join(map(str, sys.version_info[:3])),
+        cores=usable_cores(),
+        memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
+        free_disk_gib=round(shutil.disk_usage(folder).free / 2**30, 1),
+        device=f"{device.type} ({name})",
+        device_memory_gib=memory,
+        dtype=str(training_dtype(device)).removeprefix("torch."),
+    )
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def matrix_gflops(seconds: float = 1.0) -> float:
+    """Measure this device for about ``seconds``: float32 matrix products, in 10^9 operations per second.
+
+    The best of the rounds counts, since other programs may be running.
+    """
+    import torch
+
+    device, n = best_device(), 512
+    a, b = torch.rand(n, n, device=device), torch.rand(n, n, device=device)
+    best, end = 0.0, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        for _ in range(5):
+            a @ b
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        best = max(best, 5 * 2 * n**3 / (time.perf_counter() - start) / 1e9)
+    return best
