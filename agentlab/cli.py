@@ -46,7 +46,13 @@ def course(
 
     names = [check_lesson(name) for name in lessons or lesson_names()]
     console = Console()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("cells"), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("cells"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console) as bar:
         tasks = {name: bar.add_task(name, total=None) for name in names}
         report = courses.run_course(
@@ -59,7 +65,14 @@ def course(
         entry = run.as_dict()
         counts = f"{entry['exercises']['passed']} of {entry['exercises']['total']}"
         result = "ok" if run.ok else "FAILED"
-        table.add_row(run.name, result, f"{run.seconds:.0f}", f"{run.peak_mb:.0f}", counts, courses.headline(run).replace("[", r"\["))
+        table.add_row(
+            run.name,
+            result,
+            f"{run.seconds:.0f}",
+            f"{run.peak_mb:.0f}",
+            counts,
+            courses.headline(run).replace("[", r"\["),
+        )
     console.print(table)
     for run in report.runs:
         if not run.ok:
@@ -123,7 +136,9 @@ def _check_data(as_json: bool) -> int:
         support = corpus.support()
         floor = corpus.measure_floor(support.train, support.test)
         print(f"{len(support.everything)} messages and {len(support.challenge)} challenge messages, no mistakes.")
-        print(f"Floor on test (TF-IDF, logistic regression): accuracy {floor.accuracy:.3f}, macro F1 {floor.macro_f1:.3f}.")
+        print(
+            f"Floor on test (TF-IDF, logistic regression): accuracy {floor.accuracy:.3f}, macro F1 {floor.macro_f1:.3f}."
+        )
     return 1 if mistakes else 0
 
 

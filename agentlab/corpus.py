@@ -236,7 +236,11 @@ def read_yaml(path: str | Path) -> object:
 def read_labels(path: str | Path) -> Labels:
     """``labels.yml``: ``intents: {name: description}``, ``spans: {type: {coarse, description}}``."""
     data = read_yaml(path)
-    if not isinstance(data, dict) or not isinstance(data.get("intents"), dict) or not isinstance(data.get("spans"), dict):
+    if (
+        not isinstance(data, dict)
+        or not isinstance(data.get("intents"), dict)
+        or not isinstance(data.get("spans"), dict)
+    ):
         raise DataError("expected the two tables `intents` and `spans`.", path)
     spans = {}
     for name, entry in data["spans"].items():
@@ -336,7 +340,9 @@ def _message(label: str, line: str, path: Path, folder: Path, number: int, label
                 raise DataError(f"span {text[span.start : span.end]!r} begins or ends in a space.", path, number)
     except UnknownName as error:
         raise DataError(str(error), path, number) from None
-    return Message(text, intents, spans, kind or (path.stem if relative.startswith("challenge/") else ""), relative, number)
+    return Message(
+        text, intents, spans, kind or (path.stem if relative.startswith("challenge/") else ""), relative, number
+    )
 
 
 # --- duplicates and splits -----------------------------------------------------------------------------------
@@ -347,7 +353,9 @@ def normalize(text: str) -> str:
     return re.sub(r"\d", "0", " ".join(re.findall(r"\w+", text.lower())))
 
 
-def near_duplicate_pairs(texts: Sequence[str], threshold: float = NEAR_DUPLICATE_COSINE) -> list[tuple[int, int, float]]:
+def near_duplicate_pairs(
+    texts: Sequence[str], threshold: float = NEAR_DUPLICATE_COSINE
+) -> list[tuple[int, int, float]]:
     """Pairs of texts whose TF-IDF vectors over 3 to 5 characters have a cosine of at least ``threshold``.
 
     >>> near_duplicate_pairs(["where is my parcel", "Where is my parcel?", "stop the order"])
@@ -384,7 +392,9 @@ def near_duplicate_groups(texts: Sequence[str], threshold: float = NEAR_DUPLICAT
     return [root(i) for i in range(len(texts))]
 
 
-def assign_splits(labels: Sequence[str], groups: Sequence[int], seed: int = 0, shares: dict[str, float] = SHARES) -> list[str]:
+def assign_splits(
+    labels: Sequence[str], groups: Sequence[int], seed: int = 0, shares: dict[str, float] = SHARES
+) -> list[str]:
     """A split for each item, stratified by label; items of one group stay together.
 
     Groups are dealt out in random order, each to the split that is furthest behind its share of the label.
@@ -408,7 +418,9 @@ def assign_splits(labels: Sequence[str], groups: Sequence[int], seed: int = 0, s
 def write_splits(folder: str | Path | None = None, seed: int = 0) -> Counter:
     """Write ``splits.csv`` for the messages of ``folder`` and return how many each split got."""
     folder = Path(folder) if folder else data_folder() / "support"
-    messages = [m for m in read_messages(folder, read_labels(folder / "labels.yml")) if not m.file.startswith("challenge/")]
+    messages = [
+        m for m in read_messages(folder, read_labels(folder / "labels.yml")) if not m.file.startswith("challenge/")
+    ]
     groups = near_duplicate_groups([m.text for m in messages])
     labels = [m.intents[0] if len(m.intents) == 1 else m.file for m in messages]
     split = assign_splits(labels, groups, seed)
@@ -492,7 +504,9 @@ def measure_floor(train: Sequence[Message], test: Sequence[Message]) -> Floor:
     truth, guess = [m.intent for m in test], model.predict([m.text for m in test])
     majority = Counter(m.intent for m in train).most_common(1)[0][0]
     return Floor(
-        truth.count(majority) / len(truth), float(accuracy_score(truth, guess)), float(f1_score(truth, guess, average="macro"))
+        truth.count(majority) / len(truth),
+        float(accuracy_score(truth, guess)),
+        float(f1_score(truth, guess, average="macro")),
     )
 
 
@@ -549,9 +563,13 @@ def load_clinc150(source: str | Path) -> IntentSet:
     splits = {}
     for name, key in (("train", "train"), ("validation", "val"), ("test", "test")):
         if not isinstance(data, dict) or key not in data:
-            raise DataError(f"the key {key!r} is missing.", path, cure="Expected train, val, test and their oos_ twins.")
+            raise DataError(
+                f"the key {key!r} is missing.", path, cure="Expected train, val, test and their oos_ twins."
+            )
         pairs = [*data[key], *([text, OUT_OF_SCOPE] for text, _ in data.get(f"oos_{key}", []))]
-        bad = next((p for p in pairs if not (isinstance(p, list) and len(p) == 2 and all(isinstance(x, str) for x in p))), None)
+        bad = next(
+            (p for p in pairs if not (isinstance(p, list) and len(p) == 2 and all(isinstance(x, str) for x in p))), None
+        )
         if bad is not None:
             raise DataError(f"expected [text, intent] in {key!r}, found {bad!r}.", path)
         splits[name] = [(text, OUT_OF_SCOPE if label == "oos" else label) for text, label in pairs]
@@ -569,12 +587,16 @@ def _load_hub(name: str, text: str, labels: tuple[str, ...]) -> IntentSet:
     try:
         loaded = load_dataset(name)
     except Exception as error:
-        raise AgentLabError(f"The dataset {name!r} could not be loaded: {error}. Give a folder that holds it instead.") from error
+        raise AgentLabError(
+            f"The dataset {name!r} could not be loaded: {error}. Give a folder that holds it instead."
+        ) from error
     splits = {}
     for split, rows in loaded.items():
         column = next((c for c in labels if c in rows.column_names), None)
         if column is None or text not in rows.column_names:
-            raise AgentLabError(f"The dataset {name!r} has the columns {rows.column_names}; expected {text} and one of {labels}.")
+            raise AgentLabError(
+                f"The dataset {name!r} has the columns {rows.column_names}; expected {text} and one of {labels}."
+            )
         feature = rows.features[column]
         names = feature.names if isinstance(feature, ClassLabel) else None
         pairs = [(row[text], names[row[column]] if names else str(row[column])) for row in rows]

@@ -243,7 +243,9 @@ def _register_engine() -> str:
 
     class WatchedEngine(NBClientEngine):
         @classmethod
-        def execute_managed_notebook(cls, nb_man, kernel_name, watch="", execution_timeout=None, start_timeout=60, **kw):
+        def execute_managed_notebook(
+            cls, nb_man, kernel_name, watch="", execution_timeout=None, start_timeout=60, **kw
+        ):
             watcher = Watch.by_output[watch]
             total = len(nb_man.nb.cells)
             complete = nb_man.cell_complete
@@ -254,7 +256,11 @@ def _register_engine() -> str:
 
             nb_man.cell_complete = cell_complete
             client = PapermillNotebookClient(
-                nb_man, timeout=execution_timeout, startup_timeout=start_timeout, kernel_name=kernel_name, config=kw["config"]
+                nb_man,
+                timeout=execution_timeout,
+                startup_timeout=start_timeout,
+                kernel_name=kernel_name,
+                config=kw["config"],
             )
             sampler = threading.Thread(target=watcher.sample, args=(client,), daemon=True)
             sampler.start()

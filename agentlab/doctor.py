@@ -97,7 +97,12 @@ def predictions(seconds: float = 1.0) -> list[dict]:
             if name in profiles:
                 cost = profiles[name]
                 rows.append(
-                    {"lesson": lesson, "profile": name, "minutes": round(cost["seconds"] / 60, 1), "mb": cost["peak_mb"]}
+                    {
+                        "lesson": lesson,
+                        "profile": name,
+                        "minutes": round(cost["seconds"] / 60, 1),
+                        "mb": cost["peak_mb"],
+                    }
                 )
     return rows
 

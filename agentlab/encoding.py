@@ -70,7 +70,9 @@ class Encoded:
         return len(self.ids)
 
 
-def encode(messages: Sequence[Message], tokenizer, tags: Sequence[str], intents: Sequence[str], max_tokens: int = 128) -> list[Encoded]:
+def encode(
+    messages: Sequence[Message], tokenizer, tags: Sequence[str], intents: Sequence[str], max_tokens: int = 128
+) -> list[Encoded]:
     """Tokenize messages and align their labels; longer ones are cut at ``max_tokens``.
 
     An out-of-scope message gets the intent number ``IGNORE``.
@@ -108,7 +110,9 @@ def collate(items: Sequence[Encoded], pad_id: int = 0, pad_to: int | None = None
     return {"input_ids": ids, "attention_mask": mask, "labels": labels, "intents": intents}
 
 
-def length_buckets(lengths: Sequence[int], batch_size: int, seed: int = 0, batches_per_pool: int = 50) -> Iterator[list[int]]:
+def length_buckets(
+    lengths: Sequence[int], batch_size: int, seed: int = 0, batches_per_pool: int = 50
+) -> Iterator[list[int]]:
     """Batches of indices with similar lengths, each index once, in random order.
 
     Indices are shuffled, cut into pools of ``batches_per_pool`` batches, sorted by length within a pool and cut

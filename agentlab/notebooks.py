@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+from itertools import pairwise
 from pathlib import Path
 
 from agentlab.errors import LessonError, UnknownName
@@ -158,7 +159,7 @@ def form_problems(notebook) -> list[str]:
     levels = [len(m[1]) for text in markdown for m in re.finditer(r"^(#{1,6}) ", _no_fences(text), re.M)]
     if levels[:1] != [1] or levels.count(1) != 1:
         problems.append("there must be exactly one H1, and it comes first")
-    problems += [f"a heading jumps from level {a} to {b}" for a, b in zip(levels, levels[1:], strict=False) if b > a + 1]
+    problems += [f"a heading jumps from level {a} to {b}" for a, b in pairwise(levels) if b > a + 1]
     problems += parameter_problems(notebook)
     problems += [
         f"cell {n}: an image without alt text"
@@ -201,7 +202,10 @@ def output_problems(notebook, size: int | None = None) -> list[str]:
     """What is wrong with an executed notebook: errors, cells left out, paths, widget state, size."""
     code = [c for c in notebook.cells if c.cell_type == "code"]
     problems = [
-        f"code cell {n}: {o.ename}: {o.evalue}" for n, c in enumerate(code, 1) for o in c.outputs if o.output_type == "error"
+        f"code cell {n}: {o.ename}: {o.evalue}"
+        for n, c in enumerate(code, 1)
+        for o in c.outputs
+        if o.output_type == "error"
     ]
     counts = [c.execution_count for c in code]
     if counts != list(range(1, len(code) + 1)):
@@ -302,7 +306,9 @@ def main(arguments: list[str]) -> int:
             source = read_source(notebook_folder() / "src" / f"{name}.py")
             path = notebook_folder() / f"{name}.ipynb"
             built = read_notebook(path)
-            problems = form_problems(source) + sync_problems(source, built) + output_problems(built, path.stat().st_size)
+            problems = (
+                form_problems(source) + sync_problems(source, built) + output_problems(built, path.stat().st_size)
+            )
             failures += bool(problems)
             print(f"{name}: {'; '.join(problems) or 'ok'}")
         else:

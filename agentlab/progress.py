@@ -74,7 +74,10 @@ def never_in_the_way() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        print(f"Your progress could not be saved: {error}. Set AGENTLAB_PROGRESS to a file you may write.", file=sys.stderr)
+        print(
+            f"Your progress could not be saved: {error}. Set AGENTLAB_PROGRESS to a file you may write.",
+            file=sys.stderr,
+        )
 
 
 @contextmanager

@@ -59,7 +59,9 @@ def show_table(table, caption: str) -> None:
 
     frame = table if isinstance(table, pd.DataFrame) else pd.DataFrame(list(table))
     if frame.empty or not caption.strip():
-        raise AgentLabError(f"show_table needs at least one row and a caption; got {len(frame)} rows, caption {caption!r}.")
+        raise AgentLabError(
+            f"show_table needs at least one row and a caption; got {len(frame)} rows, caption {caption!r}."
+        )
     if frame.index.name is not None or not isinstance(frame.index, pd.RangeIndex):
         frame = frame.reset_index()
 
@@ -123,7 +125,9 @@ def shows_error(*kinds: type[BaseException]) -> Iterator[None]:
         yield
     except kinds as error:
         message = f"{type(error).__name__}: {error}"
-        shown = f'<pre style="border-left:4px solid {COLOURS["vermilion"]};padding-left:8px">{html.escape(message)}</pre>'
+        shown = (
+            f'<pre style="border-left:4px solid {COLOURS["vermilion"]};padding-left:8px">{html.escape(message)}</pre>'
+        )
         emit({"text/html": shown, "text/plain": message})
     else:
         names = " or ".join(k.__name__ for k in kinds)
@@ -141,5 +145,7 @@ def highlight_spans(text: str, spans: Sequence) -> None:
         )
         at = span.end
     parts.append(html.escape(text[at:]))
-    plain = "".join(f"\n  {span.type}: {text[span.start : span.end]!r}" for span in sorted(spans, key=lambda s: s.start))
+    plain = "".join(
+        f"\n  {span.type}: {text[span.start : span.end]!r}" for span in sorted(spans, key=lambda s: s.start)
+    )
     emit({"text/html": f"<p>{''.join(parts)}</p>", "text/plain": text + plain})

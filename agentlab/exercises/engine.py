@@ -57,7 +57,7 @@ for _name in (
     "call add radd sub rsub mul rmul matmul rmatmul truediv rtruediv floordiv rfloordiv mod rmod pow rpow neg pos abs "
     "invert and rand or ror xor rxor lshift rlshift rshift rrshift eq ne lt le gt ge bool len iter next getitem "
     "setitem delitem contains int float complex index round hash enter format str"
-).split():
+).split():  # noqa: SIM905
     setattr(Placeholder, f"__{_name}__", Placeholder._used)
 
 ____ = Placeholder()
@@ -142,13 +142,19 @@ class Exercise:
                 raise Wrong(f"Give the function itself, as in ex.check({self.answer_name}); this is {kind_of(answer)}.")
             self.check(Guarded(answer) if callable(answer) else answer)
         except NotStarted:
-            return Result(NOT_STARTED, f"Replace ____ by your own code, then run this cell again. Stuck? {self.answer_name}: ex.hint()")
+            return Result(
+                NOT_STARTED,
+                f"Replace ____ by your own code, then run this cell again. Stuck? ex.hint()",
+            )
         except Wrong as wrong:
             return Result(WRONG, str(wrong))
         except AnswerRaised as raised:
             return Result(ERROR, raised.message)
         except Exception as error:  # the answer has a form that the check did not expect
-            return Result(WRONG, f"Your answer has an unexpected form ({type(error).__name__}: {error}). Compare it with the question.")
+            return Result(
+                WRONG,
+                f"Your answer has an unexpected form ({type(error).__name__}: {error}). Compare it with the question.",
+            )
         return Result(PASSED, self.praise)
 
 
@@ -194,7 +200,7 @@ def describe_error(error: BaseException) -> str:
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)
-        if "site-packages" in path.parts or path.is_relative_to(HERE.parent) and path.parent != HERE:
+        if "site-packages" in path.parts or (path.is_relative_to(HERE.parent) and path.parent != HERE):
             continue
         if path == HERE / "engine.py":
             continue
@@ -379,7 +385,9 @@ def show_quiz(item: Quiz) -> None:
         return
     rows = [f"<li><details><summary>{html.escape(c.text)}</summary>{SYMBOLS[PASSED if c.right else WRONG]} "
             f"{'Right' if c.right else 'No'}: {html.escape(c.why)}</details></li>" for c in item.choices]  # fmt: skip
-    plain = "\n".join(f"  {n}. {c.text}\n     {'right' if c.right else 'no'}: {c.why}" for n, c in enumerate(item.choices, 1))
+    plain = "\n".join(
+        f"  {n}. {c.text}\n     {'right' if c.right else 'no'}: {c.why}" for n, c in enumerate(item.choices, 1)
+    )
     shown = f"<p><b>Quiz.</b> {html.escape(item.question)} <i>(open a choice to see what it gets)</i></p><ol>{''.join(rows)}</ol>"
     emit({"text/html": shown, "text/plain": f"Quiz: {item.question}\n{plain}"})
 
@@ -397,7 +405,9 @@ def quiz_widget(item: Quiz):
 
     def judge(change) -> None:
         result = item.answer(change["new"])
-        feedback.value = f'<div role="status"><b>{SYMBOLS[result.state]} {result.state}</b> {html.escape(result.message)}</div>'
+        feedback.value = (
+            f'<div role="status"><b>{SYMBOLS[result.state]} {result.state}</b> {html.escape(result.message)}</div>'
+        )
         with progress.never_in_the_way():
             progress.note_check(item.id, result.state)
 
