@@ -57,7 +57,7 @@ for _name in (
     "call add radd sub rsub mul rmul matmul rmatmul truediv rtruediv floordiv rfloordiv mod rmod pow rpow neg pos abs "
     "invert and rand or ror xor rxor lshift rlshift rshift rrshift eq ne lt le gt ge bool len iter next getitem "
     "setitem delitem contains int float complex index round hash enter format str"
-).split():  # noqa: SIM905
+).split():
     setattr(Placeholder, f"__{_name}__", Placeholder._used)
 
 ____ = Placeholder()
@@ -144,7 +144,7 @@ class Exercise:
         except NotStarted:
             return Result(
                 NOT_STARTED,
-                f"Replace ____ by your own code, then run this cell again. Stuck? ex.hint()",
+                "Replace ____ by your own code, then run this cell again. Stuck? ex.hint()",
             )
         except Wrong as wrong:
             return Result(WRONG, str(wrong))
