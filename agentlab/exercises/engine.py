@@ -106,7 +106,7 @@ class Result:
 class Exercise:
     """What an exercise asks, how it is checked, and how people usually get it wrong.
 
-    ``solution`` is a function with the name the learner defines, or a value (then ``name`` says its name).
+    ``solution`` is a function or class with the name the learner defines, or a value (then ``name`` says its name).
     ``check`` takes the answer and raises `Wrong`; a function given as an answer arrives guarded, so that an
     exception inside it is reported as the learner's own. ``mistakes`` holds at least three wrong answers.
     """
@@ -130,7 +130,7 @@ class Exercise:
     @property
     def solution_source(self) -> str:
         """The source of the solution that the tests run."""
-        if inspect.isfunction(self.solution):
+        if inspect.isfunction(self.solution) or inspect.isclass(self.solution):
             return textwrap.dedent(inspect.getsource(self.solution)).rstrip()
         return f"{self.answer_name} = {self.solution!r}"
 
@@ -138,8 +138,10 @@ class Exercise:
         """Run the check on an answer; never raises, whatever the answer does."""
         try:
             refuse_placeholder(answer)
-            if inspect.isfunction(self.solution) and not callable(answer):
-                raise Wrong(f"Give the function itself, as in ex.check({self.answer_name}); this is {kind_of(answer)}.")
+            if callable(self.solution) and not callable(answer):
+                raise Wrong(
+                    f"Give it itself, without calling it, as in ex.check({self.answer_name}); this is {kind_of(answer)}."
+                )
             self.check(Guarded(answer) if callable(answer) else answer)
         except NotStarted:
             return Result(
