@@ -82,9 +82,14 @@ def check_asset(asset: assets.Asset) -> Check:
 
 def check_cache() -> Check:
     try:
-        return Check("cache", True, f"{assets.cache_folder()} can be written")
+        return Check("cache", True, f"{short(assets.cache_folder())} can be written")
     except AgentLabError as error:
         return Check("cache", False, str(error))
+
+
+def short(path: Path) -> str:
+    """A path with the home folder written as ~."""
+    return f"~/{path.relative_to(Path.home())}" if path.is_relative_to(Path.home()) else str(path)
 
 
 def predictions(seconds: float = 1.0) -> list[dict]:

@@ -149,3 +149,23 @@ def highlight_spans(text: str, spans: Sequence) -> None:
         f"\n  {span.type}: {text[span.start : span.end]!r}" for span in sorted(spans, key=lambda s: s.start)
     )
     emit({"text/html": f"<p>{''.join(parts)}</p>", "text/plain": text + plain})
+
+
+def draw_map(
+    boxes: dict[str, tuple[float, float]], arrows: Sequence[tuple[int, int]], alt: str, caption: str = ""
+) -> None:
+    """A diagram of boxes at (x, y) and arrows between them, given as pairs of box numbers."""
+    centres = list(boxes.values())
+    wide, high = max(x for x, _ in centres), max(y for _, y in centres)
+    figure, ax = new_figure(1.6 * (wide + 1), 1.5 * (high + 1))
+    ax.set(xlim=(-0.6, wide + 0.6), ylim=(-0.45, high + 0.45))
+    ax.axis("off")
+    for start, end in arrows:
+        ax.annotate(
+            "", centres[end], centres[start],
+            arrowprops={"arrowstyle": "-|>", "color": "#555555", "shrinkA": 34, "shrinkB": 36, "lw": 1.3},
+        )  # fmt: skip
+    for label, (x, y) in boxes.items():
+        frame = {"boxstyle": "round,pad=0.45", "facecolor": "#EAF3F9", "edgecolor": COLOURS["blue"]}
+        ax.text(x, y, label, ha="center", va="center", fontsize=9, bbox=frame)
+    show_figure(figure, alt, caption)

@@ -1,0 +1,56 @@
+"""Widgets of the lessons. Each works live, and leaves a table that a reader sees where nothing is running."""
+
+from __future__ import annotations
+
+import html
+import os
+from collections.abc import Callable, Sequence
+
+from agentlab.errors import AgentLabError
+from agentlab.show import in_notebook, show_table
+
+LONGEST_INPUT = 2000
+
+
+def live() -> bool:
+    """True where somebody can click: in a notebook that is not being run headlessly."""
+    return in_notebook() and not os.environ.get("AGENTLAB_HEADLESS")
+
+
+def play(label: str, answer: Callable[[str], str], examples: Sequence[str], caption: str) -> None:
+    """Let the learner type texts and see ``answer(text)``; under it a table with the answers to ``examples``."""
+    if live():
+        from IPython.display import display
+
+        display(play_widget(label, answer, examples[0]))
+    show_table([{label: text, "what comes out": answer(text)} for text in examples], caption)
+
+
+def play_widget(label: str, answer: Callable[[str], str], start: str):
+    """A labelled text field, a button, and a line of status that also a screen reader hears."""
+    import ipywidgets as widgets
+
+    field = widgets.Textarea(value=start, description=label, layout=widgets.Layout(width="95%", height="4em"))
+    button = widgets.Button(description="Try it", tooltip=f"Run this {label.lower()}")
+    status = widgets.HTML('<div role="status">Type something, then press Try it.</div>')
+
+    def run(_) -> None:
+        text = field.value.strip()
+        if not text:
+            status.value = '<div role="status">The field is empty: type a message first.</div>'
+            return
+        if len(text) > LONGEST_INPUT:
+            status.value = (
+                f'<div role="status">That is {len(text)} characters; at most {LONGEST_INPUT} are read here.</div>'
+            )
+            return
+        button.disabled, status.value = True, '<div role="status">Working ...</div>'
+        try:
+            status.value = f'<div role="status"><b>Result:</b> {html.escape(answer(text))}</div>'
+        except AgentLabError as error:
+            status.value = f'<div role="status"><b>That did not work:</b> {html.escape(str(error))}</div>'
+        finally:
+            button.disabled = False
+
+    button.on_click(run)
+    return widgets.VBox([field, button, status])
