@@ -22,7 +22,7 @@ from agentlab import __version__
 from agentlab.errors import LessonError
 from agentlab.exercises.engine import PASSED, RESULT_MIME
 from agentlab.lesson import FIGURE_MIME, PROFILES
-from agentlab.notebooks import output_problems, parameter_problems, read_notebook, with_solutions
+from agentlab.notebooks import join_streams, output_problems, parameter_problems, read_notebook, with_solutions
 
 CELL_TIMEOUT_SECONDS = 900
 KILLED = "the kernel died (out of memory, or killed from outside)"
@@ -126,6 +126,7 @@ def _execute(notebook, profile: str, on_cell, timeout: int) -> tuple[object, flo
             kind, f"{kind}: {failure}"
         )
     executed = read_notebook(written) if written.exists() else notebook
+    join_streams(executed)
     del Watch.by_output[str(written)]
     _remove(folder)
     return _without_injected(executed), watch.peak_mb, error

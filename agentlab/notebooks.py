@@ -251,6 +251,20 @@ def sync_problems(source, built) -> list[str]:
 # --- build ---------------------------------------------------------------------------------------------------
 
 
+def join_streams(notebook) -> None:
+    """Join what a cell printed in many pieces, as JupyterLab does; nbclient keeps each piece by itself."""
+    for cell in notebook.cells:
+        joined = []
+        for output in cell.get("outputs", []):
+            last = joined[-1] if joined else None
+            if last and output.output_type == last.output_type == "stream" and output.name == last.name:
+                last["text"] += output.text
+            else:
+                joined.append(output)
+        if "outputs" in cell:
+            cell.outputs = joined
+
+
 def clean_outputs(notebook) -> None:
     """Keep what a reader needs: drop widget views and state, timings, progress bars on stderr."""
     notebook.metadata.pop("widgets", None)

@@ -51,8 +51,9 @@ SAMPLE = {"quick": 150, "cpu": 400, "gpu": 400}[lesson.profile]  # messages in t
 from agentlab.show import say
 
 MESSAGE = (
-    "hi, the Sony headset from my order #W20417 only plays on the left side since Monday. I paid 89 euros for it and "
-    "fly to Lisbon on Friday, where I need it. No need to send it back for money, just make it work please!"
+    "hi, the Sony headset from my order #W20417 has gone silent on the left side. I paid 89 euros "
+    "for it on Monday and fly to Lisbon on Friday, where I need it. No need to send it back for "
+    "money, just make it work please!"
 )
 say(f"> {MESSAGE}")
 
@@ -139,14 +140,18 @@ def nearest_topic(text):
 
 
 topic, cosines = nearest_topic(MESSAGE)
-say(f"Vectors: {topic_vectors.shape[0]} topics of {topic_vectors.shape[1]} numbers each. Nearest topic: **{topic}**.")
+say(
+    f"Vectors: {topic_vectors.shape[0]} topics of {topic_vectors.shape[1]} numbers each. Nearest topic: **{topic}**."
+)
 
 # %%
 from agentlab.show import COLOURS, new_figure, show_figure
 
 order = cosines.argsort()
 figure, ax = new_figure(7, 3.2)
-ax.barh([list(TOPICS)[i] for i in order], cosines[order], color=[COLOURS["sky"]] * 9 + [COLOURS["blue"]])
+ax.barh(
+    [list(TOPICS)[i] for i in order], cosines[order], color=[COLOURS["sky"]] * 9 + [COLOURS["blue"]]
+)
 ax.set_xlabel("cosine similarity to the message")
 ax.grid(axis="x", alpha=0.3)
 ax.grid(axis="y", visible=False)
@@ -169,50 +174,86 @@ from agentlab.assets import load_language_model
 model, tokenizer = load_language_model()
 
 
-def write(messages, longest=45):
-    """Stream the language model's answer to a chat, always taking the likeliest next token; return it."""
-    prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
-    words = TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
-    output = model.generate(**prompt, max_new_tokens=longest, do_sample=False, streamer=words)
-    return tokenizer.decode(output[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)
+def write(chat, beginning="", longest=45):
+    """Stream the model's reply, always its likeliest next token, up to the first full stop."""
+    prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+    ids = tokenizer(prompt + beginning, return_tensors="pt", add_special_tokens=False)
+    print(beginning, end="")
+    output = model.generate(
+        **ids,
+        max_new_tokens=longest,
+        do_sample=False,
+        stop_strings=[".", "!", "?"],
+        tokenizer=tokenizer,
+        streamer=TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True),
+    )
+    new = output[0, ids["input_ids"].shape[1] :]
+    return beginning + tokenizer.decode(new, skip_special_tokens=True)
 
 
-alone = write(
-    [{"role": "user", "content": f"You answer customers of an electronics shop in one kind sentence.\n\n{MESSAGE}"}]
-)
+alone = write([{"role": "user", "content": f"Answer this customer of ours: {MESSAGE}"}])
 
 # %% [markdown]
-# Fluent, and made up: the model knows neither the headset nor what the shop does about it. Now it gets less freedom. The
-# *encoder* has decided the topic, the *shop* says in a note what it does in such a case, and the language model only puts the note
-# into a sentence. Two examples show it how.
+# The model knows neither the headset nor what this shop does in such a case, and it does not know that it does not know. So it gets
+# a smaller job and a leash. The *encoder* has decided the topic. The *shop* says in a note what it does then, and the note goes out
+# word for word. The *language model* only writes the opening: it sees three examples, and its sentence is begun for it.
 
 # %%
 NOTES = {
-    "report_fault": "Sorry for the fault. We check the product and repair or replace it, free of charge.",
-    "track_order": "The parcel can be followed in the account. We look for it when it is two days late.",
-    "return_item": "The product can be sent back within 30 days. The money comes back to the same card.",
+    "report_fault": "We test the product and repair or replace it, free of charge.",
+    "track_order": "Where a parcel is right now stands in your account, under Orders.",
+    "wrong_charge": "We check the payment today and pay back what was too much.",
 }
 EXAMPLES = [
-    {"role": "system", "content": "You turn notes into one kind sentence for the customer."},
-    {"role": "user", "content": "Note: The kettle is in stock again from Friday."},
-    {"role": "assistant", "content": "Good news: from Friday the kettle is in stock again."},
-    {"role": "user", "content": "Note: The fee was our mistake. It is paid back within three days."},
-    {"role": "assistant", "content": "I am sorry, the fee was our mistake, and you get it back within three days."},
+    (
+        "my kettle leaks since this morning, bought it in May. what now",
+        "I am sorry that your kettle leaks.",
+    ),
+    (
+        "the parcel for my sister with the two lamps has not come and nobody tells me anything!",
+        "I am sorry that the parcel for your sister has not come.",
+    ),
+    (
+        "Hello, I paid 20 euros too much for the charger, order 20118",
+        "I am sorry that you paid 20 euros too much for the charger.",
+    ),
 ]
 
 
 def reply_to(text):
-    """Topic by the encoder, facts by the shop, words by the language model."""
+    """The topic by the encoder, the facts by the shop, the opening by the language model."""
+    chat = [{"role": "system", "content": "You begin the reply to a customer."}]
+    for message, opening in [*EXAMPLES, (text, None)]:
+        chat.append({"role": "user", "content": message})
+        if opening:
+            chat.append({"role": "assistant", "content": opening})
     topic, _ = nearest_topic(text)
-    note = NOTES.get(topic, "A colleague reads the message and writes back today.")
-    return write([*EXAMPLES, {"role": "user", "content": f"Note: {note}"}])
+    note = NOTES.get(topic, "A colleague reads your message today and writes back.")
+    return f"{write(chat, beginning='I am sorry that your')} {note}"
 
 
 reply = reply_to(MESSAGE)
+say(f"**The whole reply:** {reply}")
+
+# %%
+assert "headset" in reply and NOTES["report_fault"] in reply
 
 # %% [markdown]
-# That is a sentence one could send. Who did what: spaCy marked, the encoder decided, the note held the facts, the language model
-# spoke. This division of work is the idea of the course, and lesson 06 makes an agent of it.
+# That is a reply one could send. Who did what: spaCy marked, the encoder decided, the note held the facts, the language model
+# spoke. This division of work is the idea of the course, and lesson 06 makes an agent of it. The leash is short for a reason. Here is
+# the same on three other messages. **Which openings would you not send?**
+
+# %%
+for text in (
+    "you charged me twice for one mouse!!",
+    "where is my parcel? it should have been here on Tuesday",
+    "great job, the third broken kettle in a row",
+):
+    say(f"> {text}\n\n{reply_to(text)}")
+
+# %% [markdown]
+# An opening can still be untrue to the message, and nothing here notices. How to measure that, and what to do about it, fills
+# lessons 04 and 06.
 #
 # ## Does it hold on many messages?
 #
@@ -266,7 +307,9 @@ show_table(
 record("topic_accuracy", accuracy)
 
 # %%
-assert control < keywords + 0.1 < accuracy, "the encoder should beat the keywords, and the control must fail"
+assert control < keywords + 0.1 < accuracy, (
+    "the encoder should beat the keywords, and the control must fail"
+)
 say(
     f"Without one labelled example the encoder is right {accuracy:.0%} of the time, the keywords {keywords:.0%}, the control "
     f"{control:.0%}. It is wrong in {1 - accuracy:.0%} of cases: far too many for a shop. Fine-tuning (lesson 03) is for that."
@@ -300,12 +343,16 @@ answers = {
     "return ____": lambda text: ____,
     'return "W" + text': lambda text: "W" + text,
     "return text.digits()": lambda text: text.digits(),
-    'return "W" + "".join(c for c in text if c.isdigit())': lambda text: "W" + "".join(c for c in text if c.isdigit()),
+    'return "W" + "".join(c for c in text if c.isdigit())': lambda text: (
+        "W" + "".join(c for c in text if c.isdigit())
+    ),
 }
 rows = []
 for code, answer in answers.items():
     result = ex.definition.judge(answer)
-    rows.append({"the answer": code, "result": result.state, "what the learner reads": result.message})
+    rows.append(
+        {"the answer": code, "result": result.state, "what the learner reads": result.message}
+    )
 show_table(rows, "The four results of a check")
 
 # %% [markdown]
@@ -373,7 +420,7 @@ play(
 #
 # - The ten topics were written for this lesson; other wordings give other accuracies.
 # - The comparison used messages of the training part. The test part stays closed until a model is final (lesson 01 says why).
-# - The language model is small and comes from a 4-bit file. It repeats its note well and knows almost nothing.
+# - The language model is small and comes from a 4-bit file. It imitates a pattern and knows almost nothing.
 #
 # ## Takeaways
 #

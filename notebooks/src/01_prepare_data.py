@@ -70,13 +70,19 @@ def variant(text):
     return rng.choice(["", "hi, ", "hello ", "hey! "]) + text[:cut] + text[cut + 1 :]
 
 
-afternoon = [(text, m.intent) for m in data.train for text in (m.text, variant(m.text), variant(m.text), variant(m.text))]
+afternoon = [
+    (text, m.intent)
+    for m in data.train
+    for text in (m.text, variant(m.text), variant(m.text), variant(m.text))
+]
 rng.shuffle(afternoon)
 held_back = len(afternoon) // 5
 her_test, her_train = afternoon[:held_back], afternoon[held_back:]
 her_model = corpus.tfidf_classifier().fit(*zip(*her_train, strict=True))
 leaky_accuracy = her_model.score(*zip(*her_test, strict=True))
-answer = her_model.predict(["pls stop it before it goes out, my sister ordered the very same one"])[0]
+answer = her_model.predict(["pls stop it before it goes out, my sister ordered the very same one"])[
+    0
+]
 say(f"Her test accuracy: **{leaky_accuracy:.1%}**. Her answer to Monday's message: **{answer}**.")
 
 # %% [markdown]
@@ -101,8 +107,13 @@ for message in rng.sample([m for m in data.train if 2 <= len(m.spans) <= 5], 6):
 # %%
 rows = []
 for scope, what in (("single", "one intent"), ("double", "two intents"), ("out", "out of scope")):
-    rows.append({"messages with": what, **{name: len(data.split(name, scope)) for name in corpus.SPLITS}})
-show_table(rows, f"The support corpus: {len(data.everything)} messages in {len(data.labels.intents)} intents, by part")
+    rows.append(
+        {"messages with": what, **{name: len(data.split(name, scope)) for name in corpus.SPLITS}}
+    )
+show_table(
+    rows,
+    f"The support corpus: {len(data.everything)} messages in {len(data.labels.intents)} intents, by part",
+)
 say(f"Apart from these stand {len(data.challenge)} challenge messages, for the end of the course.")
 
 # %%
@@ -129,7 +140,10 @@ show_figure(
 # %%
 example = next(m for m in data.train if len(m.spans) == 3 and len(m.text) < 90)
 say(f"In the file: `{example.markup()}`")
-say(f"For a program: `{example.text}` with " + ", ".join(f"{s.type} at {s.start} to {s.end}" for s in example.spans))
+say(
+    f"For a program: `{example.text}` with "
+    + ", ".join(f"{s.type} at {s.start} to {s.end}" for s in example.spans)
+)
 
 # %% [markdown]
 # `end` is the first character *after* the span, so that `text[start:end]` gives its words. The course reads the files with
@@ -205,16 +219,25 @@ ex.check(split_by_group)
 split_by_group = ex.use(split_by_group)
 families = [n for n in range(len(data.train)) for _ in range(4)]  # a message and its three variants
 rng = random.Random(SEED)
-pairs = [(text, m.intent) for m in data.train for text in (m.text, variant(m.text), variant(m.text), variant(m.text))]
+pairs = [
+    (text, m.intent)
+    for m in data.train
+    for text in (m.text, variant(m.text), variant(m.text), variant(m.text))
+]
 sides = split_by_group(families, 0.2, SEED)
-grouped = {side: [p for p, s in zip(pairs, sides, strict=True) if s == side] for side in ("train", "test")}
+grouped = {
+    side: [p for p, s in zip(pairs, sides, strict=True) if s == side] for side in ("train", "test")
+}
 model = corpus.tfidf_classifier().fit(*zip(*grouped["train"], strict=True))
 honest_accuracy = model.score(*zip(*grouped["test"], strict=True))
 
 # %%
 figure, ax = new_figure(7, 2.4)
 bars = ax.barh(
-    ["split by group", "shuffled (leaky)"], [honest_accuracy, leaky_accuracy], color=[COLOURS["blue"], COLOURS["vermilion"]], height=0.6
+    ["split by group", "shuffled (leaky)"],
+    [honest_accuracy, leaky_accuracy],
+    color=[COLOURS["blue"], COLOURS["vermilion"]],
+    height=0.6,
 )
 bars[1].set_hatch("//")
 ax.bar_label(bars, labels=[f"{honest_accuracy:.1%}", f"{leaky_accuracy:.1%}"], padding=4)
@@ -244,9 +267,13 @@ say(
 # %%
 groups = corpus.near_duplicate_groups([m.text for m in data.everything])
 sizes = Counter(Counter(groups).values())
-say(f"{len(data.everything)} messages form {len(set(groups))} groups; {sizes[1]} messages stand alone.")
+say(
+    f"{len(data.everything)} messages form {len(set(groups))} groups; {sizes[1]} messages stand alone."
+)
 everything = [(m, name) for name in corpus.SPLITS for m in data.messages[name]]
-both_sides = Counter(g for g, _ in {(g, name) for g, (_, name) in zip(groups, everything, strict=True)})
+both_sides = Counter(
+    g for g, _ in {(g, name) for g, (_, name) in zip(groups, everything, strict=True)}
+)
 assert max(both_sides.values()) == 1
 say("No group stands in two parts.")
 
@@ -277,7 +304,13 @@ while start < len(word):
         piece = word[start:end] if start == 0 else "##" + word[start:end]
         found = piece in vocabulary
         if found or end == len(word):
-            tries.append({"at letter": start, "tried": piece, "in the vocabulary": "yes" if found else "no, shorten from the right"})
+            tries.append(
+                {
+                    "at letter": start,
+                    "tried": piece,
+                    "in the vocabulary": "yes" if found else "no, shorten from the right",
+                }
+            )
         if found:
             start = end
             break
@@ -298,7 +331,9 @@ ex.check(word_pieces)
 word_pieces = ex.use(word_pieces)
 some_words = sorted({w for m in data.train for w in re.findall(r"[a-z]+", m.text.lower())})
 same = sum(word_pieces(w, vocabulary) == tokenizer.tokenize(w) for w in some_words)
-say(f"On {len(some_words)} different words of the corpus, `word_pieces` and the tokenizer agree on {same}.")
+say(
+    f"On {len(some_words)} different words of the corpus, `word_pieces` and the tokenizer agree on {same}."
+)
 assert same == len(some_words)
 
 # %% [markdown]
@@ -316,7 +351,11 @@ say(f"{len(word_labels)} word labels, {len(tokens)} tokens of shape (T,) = ({len
 naive = (word_labels + ["-"] * 20)[: len(tokens)]
 show_table(
     [
-        {"token": t, "from word": "-" if w is None else f"{w} ({sentence[w]})", "label laid on by position": label}
+        {
+            "token": t,
+            "from word": "-" if w is None else f"{w} ({sentence[w]})",
+            "label laid on by position": label,
+        }
         for t, w, label in zip(tokens, encoded.word_ids(), naive, strict=True)
     ],
     "Word labels laid on token positions: everything is off",
@@ -342,7 +381,10 @@ token_labels = ex.use(token_labels)
 TAGS = ("O", "Customer", "Sales", "Support")
 aligned = token_labels([TAGS.index(label) for label in word_labels], encoded.word_ids())
 show_table(
-    [{"token": t, "label": n if n == -100 else f"{n} ({TAGS[n]})"} for t, n in zip(tokens, aligned, strict=True)],
+    [
+        {"token": t, "label": n if n == -100 else f"{n} ({TAGS[n]})"}
+        for t, n in zip(tokens, aligned, strict=True)
+    ],
     "The same labels, each on the first piece of its word",
 )
 
@@ -360,7 +402,12 @@ bio = align_labels(example.spans, batch["offset_mapping"], tags)
 show_table(
     [
         {"token": t, "characters": f"{a} to {b}", "label": "-100" if n == -100 else tags[n]}
-        for t, (a, b), n in zip(tokenizer.convert_ids_to_tokens(batch["input_ids"]), batch["offset_mapping"], bio, strict=True)
+        for t, (a, b), n in zip(
+            tokenizer.convert_ids_to_tokens(batch["input_ids"]),
+            batch["offset_mapping"],
+            bio,
+            strict=True,
+        )
     ],
     f"Character spans as BIO labels ({len(tags)} labels in all)",
 )
@@ -384,7 +431,9 @@ with torch.inference_mode():
     unmasked = encoder(padded, attention_mask=torch.ones_like(padded)).last_hidden_state[0, 0]
 change_masked = (masked - alone).norm() / alone.norm()
 change_unmasked = (unmasked - alone).norm() / alone.norm()
-say(f"Change of the vector of `[CLS]`: {change_masked:.1e} with the mask, **{change_unmasked:.0%}** with a mask of ones.")
+say(
+    f"Change of the vector of `[CLS]`: {change_masked:.1e} with the mask, **{change_unmasked:.0%}** with a mask of ones."
+)
 assert change_masked < 1e-3 < 0.02 < change_unmasked
 
 # %%
@@ -402,7 +451,9 @@ ex.check(pad_batch)
 pad_batch = ex.use(pad_batch)
 three = tokenizer([m.text for m in data.train[:3]])["input_ids"]
 batch_ids, batch_mask = pad_batch(three, tokenizer.pad_token_id)
-say(f"Rows of {[len(row) for row in three]} tokens became a tensor of shape (B, T) = {tuple(batch_ids.shape)}.")
+say(
+    f"Rows of {[len(row) for row in three]} tokens became a tensor of shape (B, T) = {tuple(batch_ids.shape)}."
+)
 
 # %% [markdown]
 # How wide should a batch be? Many listings pad everything to 128, to be safe. The computer multiplies the padding as dutifully as the
@@ -427,7 +478,10 @@ ex.check(padding_share)
 from agentlab.encoding import length_buckets
 
 padding_share = ex.use(padding_share)
-lengths = [len(row) for row in tokenizer([m.text for m in data.train], truncation=True, max_length=128)["input_ids"]]
+lengths = [
+    len(row)
+    for row in tokenizer([m.text for m in data.train], truncation=True, max_length=128)["input_ids"]
+]
 shuffled = random.Random(SEED).sample(range(len(lengths)), len(lengths))
 plain_batches = [shuffled[i : i + 16] for i in range(0, len(shuffled), 16)]
 bucket_batches = list(length_buckets(lengths, 16, seed=SEED))
@@ -465,16 +519,24 @@ def seconds_for(batches, width=None):
         for rows in batches:
             ids, mask = pad_batch(rows, tokenizer.pad_token_id)
             if width:
-                ids, mask = (torch.nn.functional.pad(x, (0, width - x.shape[1])) for x in (ids, mask))
+                ids, mask = (
+                    torch.nn.functional.pad(x, (0, width - x.shape[1])) for x in (ids, mask)
+                )
             encoder(ids, attention_mask=mask)
     return time.perf_counter() - start
 
 
-timed = tokenizer([m.text for m in data.train[:TIMED_MESSAGES]], truncation=True, max_length=128)["input_ids"]
-buckets = [[timed[i] for i in rows] for rows in length_buckets([len(r) for r in timed], 16, seed=SEED)]
+timed = tokenizer([m.text for m in data.train[:TIMED_MESSAGES]], truncation=True, max_length=128)[
+    "input_ids"
+]
+buckets = [
+    [timed[i] for i in rows] for rows in length_buckets([len(r) for r in timed], 16, seed=SEED)
+]
 seconds_for(buckets[:1])  # the first call is slower than the rest
 wide, narrow = seconds_for(buckets, 128), seconds_for(buckets)
-say(f"{len(timed)} messages: {wide:.2f} s padded to 128, {narrow:.2f} s in buckets, **{wide / narrow:.1f} times as fast**.")
+say(
+    f"{len(timed)} messages: {wide:.2f} s padded to 128, {narrow:.2f} s in buckets, **{wide / narrow:.1f} times as fast**."
+)
 
 # %% [markdown]
 # ## A dataset with four faults
@@ -498,9 +560,13 @@ labels = [["O", "Sales", "Support"], ["O", "O", "O", "Customer", "O", "Customer"
 faulty = FaultyDataset(sentences, labels, tokenizer, TAGS)
 for i in range(2):
     item = faulty[i]
-    say(f"message {i}: {len(item['input_ids'])} tokens; labels {item['labels'][:9]} and {item['labels'].count(0)} zeros in all")
+    say(
+        f"message {i}: {len(item['input_ids'])} tokens; labels {item['labels'][:9]} and {item['labels'].count(0)} zeros in all"
+    )
 scored = sum(label != -100 for label in faulty[0]["labels"])
-say(f"Of {scored} scored positions in message 0, {scored - len(sentences[0])} are not words at all, and *O* is always right there.")
+say(
+    f"Of {scored} scored positions in message 0, {scored - len(sentences[0])} are not words at all, and *O* is always right there."
+)
 
 # %%
 ex = exercise("prepare.support_dataset")
@@ -545,7 +611,9 @@ def accuracy_of_always_o(dataset):
 
 always_o_faulty = accuracy_of_always_o(FaultyDataset(train_words, train_labels, tokenizer, TAGS))
 always_o = accuracy_of_always_o(SupportDataset(train_words, train_labels, tokenizer, TAGS))
-say(f"Always *O*: **{always_o_faulty:.1%}** on the faulty data set, {always_o:.1%} on the repaired one. Nothing was learned in either.")
+say(
+    f"Always *O*: **{always_o_faulty:.1%}** on the faulty data set, {always_o:.1%} on the repaired one. Nothing was learned in either."
+)
 assert always_o < always_o_faulty
 
 # %% [markdown]
@@ -601,9 +669,15 @@ say(f"Macro F1 of the floor: {floor.macro_f1:.2f}. Lesson 03 has to beat **{floo
 # be looked at as often as you like.
 
 # %%
-floor_model = corpus.tfidf_classifier().fit([m.text for m in data.train], [m.intent for m in data.train])
+floor_model = corpus.tfidf_classifier().fit(
+    [m.text for m in data.train], [m.intent for m in data.train]
+)
 guesses = floor_model.predict([m.text for m in data.validation])
-errors = [(m, g) for m, g in zip(data.validation, guesses, strict=True) if g != m.intent and len(m.text) < 120]
+errors = [
+    (m, g)
+    for m, g in zip(data.validation, guesses, strict=True)
+    if g != m.intent and len(m.text) < 120
+]
 show_table(
     [{"message": m.text, "is": m.intent, "floor says": g} for m, g in rng.sample(errors, 6)],
     "Six messages that counting words gets wrong",
@@ -620,16 +694,43 @@ show_table(
 # %%
 show_table(
     [
-        {"what": "purpose", "value": "intent classification and span labelling for an online electronics shop"},
-        {"what": "how made", "value": "written for this course message by message, by the guide in data/support/guide.md"},
+        {
+            "what": "purpose",
+            "value": "intent classification and span labelling for an online electronics shop",
+        },
+        {
+            "what": "how made",
+            "value": "written for this course message by message, by the guide in data/support/guide.md",
+        },
         {"what": "licence", "value": "CC BY 4.0"},
-        {"what": "language", "value": "English, some of it by non-native speakers of invented origin"},
-        {"what": "messages", "value": ", ".join(f"{name} {len(data.messages[name])}" for name in corpus.SPLITS)},
-        {"what": "intents", "value": f"{len(intents)}, {min(intents.values())} to {max(intents.values())} training messages each"},
-        {"what": "span types", "value": f"{len(data.labels.span_types)} in 3 groups, {sum(counts.values())} spans in the training part"},
-        {"what": "split", "value": f"stratified, near-duplicate groups kept together ({len(set(groups))} groups)"},
-        {"what": "floor", "value": f"TF-IDF accuracy {floor.accuracy:.3f}, majority {floor.majority_accuracy:.3f}"},
-        {"what": "known limits", "value": "few writers, no real customers; names, addresses and numbers are invented; no audio, no images"},
+        {
+            "what": "language",
+            "value": "English, some of it by non-native speakers of invented origin",
+        },
+        {
+            "what": "messages",
+            "value": ", ".join(f"{name} {len(data.messages[name])}" for name in corpus.SPLITS),
+        },
+        {
+            "what": "intents",
+            "value": f"{len(intents)}, {min(intents.values())} to {max(intents.values())} training messages each",
+        },
+        {
+            "what": "span types",
+            "value": f"{len(data.labels.span_types)} in 3 groups, {sum(counts.values())} spans in the training part",
+        },
+        {
+            "what": "split",
+            "value": f"stratified, near-duplicate groups kept together ({len(set(groups))} groups)",
+        },
+        {
+            "what": "floor",
+            "value": f"TF-IDF accuracy {floor.accuracy:.3f}, majority {floor.majority_accuracy:.3f}",
+        },
+        {
+            "what": "known limits",
+            "value": "few writers, no real customers; names, addresses and numbers are invented; no audio, no images",
+        },
     ],
     "Data card of the support corpus",
 )
