@@ -74,7 +74,9 @@ def show_table(table, caption: str) -> None:
         for row in frame.itertuples(index=False, name=None)
     )
     title = f'<caption style="text-align:left;caption-side:top"><b>{html.escape(caption)}</b></caption>'
-    shown = f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    shown = (
+        f'<table style="min-width:min(100%,36em)">{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    )
     plain = frame.map(cell).to_string(index=False)
     emit({"text/html": shown, "text/plain": f"{caption}\n{plain}"})
 

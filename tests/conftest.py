@@ -1,0 +1,24 @@
+"""Every test runs offline and with a progress file of its own."""
+
+import os
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["MPLBACKEND"] = "agg"
+
+
+@pytest.fixture(autouse=True)
+def private_progress(tmp_path, monkeypatch):
+    path = tmp_path / "progress.json"
+    monkeypatch.setenv("AGENTLAB_PROGRESS", str(path))
+    return path
+
+
+@pytest.fixture
+def private_cache(tmp_path, monkeypatch):
+    """A fresh cache folder, for tests that break it."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("AGENTLAB_CACHE", str(folder))
+    return folder
