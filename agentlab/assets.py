@@ -369,7 +369,7 @@ def load_tagger():
 
     folder = build_once(f"nltk-tagger-{key}", build, lambda f: (f / "tagger.json").is_file())
     tagger = PerceptronTagger(load=False)
-    tagger.decode_json_params(*json.loads((folder / "tagger.json").read_text()))
+    tagger.decode_json_params(json.loads((folder / "tagger.json").read_text()))
     return tagger
 
 

@@ -51,7 +51,9 @@ def test_broken_markup_is_refused_with_file_and_line(line):
         corpus.parse_markup(line, "file.yml", 3)
 
 
-plain = st.text(st.characters(codec="utf-8", exclude_characters="[]()", exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1)
+plain = st.text(
+    st.characters(codec="utf-8", exclude_characters="[]()", exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1
+)
 
 
 @given(st.lists(st.tuples(plain, st.sampled_from(["", "product", "person"])), min_size=1, max_size=8))
@@ -110,7 +112,9 @@ def test_no_group_of_near_duplicates_stands_in_two_parts():
 def test_the_floor_leaves_room():
     support = corpus.support()
     floor = corpus.measure_floor(support.train, support.test)
-    print(f"floor on test: accuracy {floor.accuracy:.3f}, macro F1 {floor.macro_f1:.3f}, majority {floor.majority_accuracy:.3f}")
+    print(
+        f"floor on test: accuracy {floor.accuracy:.3f}, macro F1 {floor.macro_f1:.3f}, majority {floor.majority_accuracy:.3f}"
+    )
     assert floor.majority_accuracy < 0.1 < floor.accuracy <= 0.88
 
 
@@ -167,7 +171,9 @@ def test_near_duplicates_across_splits_are_found(folder):
     near = corpus.Message("I have changed my mind about everythin").id
     where = next(row for row in rows if row.startswith(near)).split(",")[1]
     other = "test" if where != "test" else "train"
-    (folder / "splits.csv").write_text("\n".join(r.replace(where, other) if r.startswith(near) else r for r in rows) + "\n")
+    (folder / "splits.csv").write_text(
+        "\n".join(r.replace(where, other) if r.startswith(near) else r for r in rows) + "\n"
+    )
     assert any("a near-duplicate" in str(m) and "across splits" in str(m) for m in corpus.check_support(folder))
 
 
@@ -192,7 +198,9 @@ def test_malformed_files_are_named(folder, content, what):
     assert any("bad.yml" in m and what in m for m in mistakes), mistakes
 
 
-@pytest.mark.parametrize("content", ["", "a,b,c\n", "message_id,split,group\nx,trian,1\n", "message_id,split,group\nx,train,one\n"])
+@pytest.mark.parametrize(
+    "content", ["", "a,b,c\n", "message_id,split,group\nx,trian,1\n", "message_id,split,group\nx,train,one\n"]
+)
 def test_a_broken_split_file_is_named(folder, content):
     (folder / "splits.csv").write_text(content)
     assert "splits.csv" in str(corpus.check_support(folder)[0])
@@ -252,7 +260,9 @@ def test_banking77_from_a_folder(tmp_path):
     assert loaded.intents == ["hi", "lost_card", "track"]
 
 
-@pytest.mark.parametrize("content", ["", "a,b\n", "text,category\nonly one cell\n", "text,category\n,x\n", "text,category\n"])
+@pytest.mark.parametrize(
+    "content", ["", "a,b\n", "text,category\nonly one cell\n", "text,category\n,x\n", "text,category\n"]
+)
 def test_broken_csv_is_named(tmp_path, content):
     (tmp_path / "train.csv").write_text(content)
     (tmp_path / "test.csv").write_text("text,category\na,b\n")

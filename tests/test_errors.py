@@ -4,7 +4,9 @@ from agentlab import errors
 
 
 def test_an_unknown_name_suggests_the_nearest_and_lists_all():
-    with pytest.raises(errors.UnknownName, match="Did you mean 'refund_status'.*Available: cancel_order, refund_status"):
+    with pytest.raises(
+        errors.UnknownName, match=r"Did you mean 'refund_status'.*Available: cancel_order, refund_status"
+    ):
         raise errors.UnknownName("intent", "refund_stauts", ["refund_status", "cancel_order"])
 
 
@@ -19,6 +21,8 @@ def test_a_data_error_names_file_line_and_cure():
     assert (error.file, error.line) == ("a/b.yml", 7)
 
 
-@pytest.mark.parametrize("kind", [errors.DataError, errors.UnknownName, errors.AssetError, errors.LessonError, errors.NetworkBlocked])
+@pytest.mark.parametrize(
+    "kind", [errors.DataError, errors.UnknownName, errors.AssetError, errors.LessonError, errors.NetworkBlocked]
+)
 def test_all_errors_have_one_base(kind):
     assert issubclass(kind, errors.AgentLabError)
