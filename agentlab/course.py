@@ -101,10 +101,11 @@ def _execute(notebook, profile: str, on_cell, timeout: int) -> tuple[object, flo
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
 
-    config = Config()
-    if os.name == "posix":
-        config.KernelManager.transport = "ipc"  # no TCP port: works where even loopback is down
     folder = Path(tempfile.mkdtemp(prefix="al"))
+    config = Config()
+    if os.name == "posix":  # Unix sockets instead of TCP ports: they work where even loopback is down
+        config.KernelManager.transport = "ipc"
+        config.KernelManager.ip = str(folder / "k")
     given, written = folder / "in.ipynb", folder / "out.ipynb"
     nbformat.write(notebook, given)
     engine, error = _register_engine(), ""
@@ -112,7 +113,7 @@ def _execute(notebook, profile: str, on_cell, timeout: int) -> tuple[object, flo
     try:
         with _kernel_environment(folder):
             papermill.execute_notebook(
-                given, written, parameters={"PROFILE": profile}, engine_name=engine, kernel_name="python3",
+                given, written, parameters={"PROFILE": profile}, engine_name=engine, kernel_name="python3", language="python",
                 progress_bar=False, execution_timeout=timeout, start_timeout=120, config=config, watch=str(written),
                 cwd=str(_work_folder()),
             )  # fmt: skip
@@ -197,7 +198,7 @@ class _kernel_environment:
                 "AGENTLAB_HEADLESS": "1",
                 "HF_HUB_OFFLINE": "1",
                 "OMP_NUM_THREADS": str(min(2, usable_cores())),
-                "MPLBACKEND": "agg",
+                "MPLBACKEND": "module://matplotlib_inline.backend_inline",
                 "PYDEVD_DISABLE_FILE_VALIDATION": "1",
             }
             type(self).before = {key: os.environ.get(key) for key in settings}
