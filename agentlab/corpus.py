@@ -421,6 +421,8 @@ def write_splits(folder: str | Path | None = None, seed: int = 0) -> Counter:
     messages = [
         m for m in read_messages(folder, read_labels(folder / "labels.yml")) if not m.file.startswith("challenge/")
     ]
+    if mistakes := _check_duplicates(messages, {}, folder):
+        raise mistakes[0]
     groups = near_duplicate_groups([m.text for m in messages])
     labels = [m.intents[0] if len(m.intents) == 1 else m.file for m in messages]
     split = assign_splits(labels, groups, seed)
