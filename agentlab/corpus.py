@@ -432,6 +432,44 @@ def write_splits(folder: str | Path | None = None, seed: int = 0) -> Counter:
     return Counter(split)
 
 
+# --- what the data are ---------------------------------------------------------------------------------------
+
+TABLE_MARKS = ("<!-- table: written by `python -m agentlab.corpus splits` -->", "<!-- end of table -->")
+
+
+def fingerprint(folder: str | Path | None = None) -> str:
+    """The sha256 over names and contents of all files of a corpus, in the order of their names."""
+    folder = Path(folder) if folder else data_folder() / "support"
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".yml", ".csv")):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def describe(corpus: SupportCorpus) -> str:
+    """Rows of each part as a Markdown table, with what they are counted in."""
+    lines = ["| part | one intent | two intents | out of scope | spans |", "|---|---|---|---|---|"]
+    for name in SPLITS:
+        counts = [len(corpus.split(name, scope)) for scope in ("single", "double", "out")]
+        spans = sum(len(m.spans) for m in corpus.messages[name])
+        lines.append(f"| {name} | {counts[0]} | {counts[1]} | {counts[2]} | {spans} |")
+    spans = sum(len(m.spans) for m in corpus.challenge)
+    lines.append(f"| challenge | {len(corpus.challenge)} | 0 | 0 | {spans} |")
+    return "\n".join(lines)
+
+
+def write_card(data: Path | None = None) -> None:
+    """Bring the table in ``data/README.md`` up to date."""
+    data = data or data_folder()
+    readme = data / "README.md"
+    before, _, rest = read_text(readme).partition(TABLE_MARKS[0])
+    _, mark, after = rest.partition(TABLE_MARKS[1])
+    if not mark:
+        raise DataError(f"the lines {TABLE_MARKS[0]} and {TABLE_MARKS[1]} are missing.", readme)
+    table = f"{describe(load_support(data / 'support'))}\n\nsha256 over all files: `{fingerprint(data / 'support')}`"
+    readme.write_text(f"{before}{TABLE_MARKS[0]}\n{table}\n{mark}{after}", encoding="utf-8")
+
+
 # --- the checker ---------------------------------------------------------------------------------------------
 
 
@@ -616,5 +654,11 @@ if __name__ == "__main__":
     import sys
 
     if sys.argv[1:] != ["splits"]:
-        sys.exit("usage: python -m agentlab.corpus splits   (writes data/support/splits.csv anew)")
-    print(dict(write_splits()))
+        sys.exit(
+            "usage: python -m agentlab.corpus splits   (writes data/support/splits.csv and the table in data/README.md anew)"
+        )
+    try:
+        print(dict(write_splits()))
+        write_card()
+    except AgentLabError as error:
+        sys.exit(str(error))
