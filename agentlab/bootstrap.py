@@ -30,14 +30,16 @@ CAUSES = (  # what pip prints, what it means, what cures it
 
 
 class SetupError(Exception):
-    pass
+    """What stopped the set-up, and what to do."""
 
 
 def venv_folder():
+    """The environment's folder: ``AGENTLAB_VENV`` or ``.venv``."""
     return os.path.join(ROOT, os.environ.get("AGENTLAB_VENV") or ".venv")
 
 
 def venv_python(venv):
+    """The Python inside an environment."""
     return os.path.join(venv, "Scripts", "python.exe") if os.name == "nt" else os.path.join(venv, "bin", "python")
 
 
@@ -64,6 +66,7 @@ def read_marker(venv):
 
 
 def write_marker(venv, state):
+    """Note the state of an environment, in one step."""
     path = os.path.join(venv, MARKER)
     with open(path + ".tmp", "w") as file:
         json.dump({"state": state, "fingerprint": fingerprint(), "root": ROOT}, file)
@@ -112,6 +115,7 @@ def cause_of(output):
 
 
 def install(venv):
+    """Packages by the lock, then the models without their requirements, then the course itself."""
     pip = [venv_python(venv), "-m", "pip", "--disable-pip-version-check", "install", "--progress-bar", "off"]
     steps = (
         ("packages", ["-r", "requirements.lock"]),
@@ -206,6 +210,7 @@ def make_lock():
 
 
 def main(arguments):
+    """``bootstrap.py``: set up; ``bootstrap.py --lock``: make the lock. Returns the exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if arguments == ["--lock"]:

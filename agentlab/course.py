@@ -376,6 +376,7 @@ def report_page(report: Report) -> str:
 
 
 def costs_file() -> Path:
+    """This machine's own table of what lessons cost."""
     from agentlab.assets import cache_folder
 
     return cache_folder() / "costs.json"

@@ -66,12 +66,14 @@ def check_packages(lock: Path | None = None) -> Check:
 
 
 def check_gpu(machine: device.Machine) -> Check:
+    """The GPU with its memory and number type, or that there is none, which is no fault."""
     if machine.device_memory_gib is None:
         return Check("gpu", True, f"none; lessons use the CPU in {machine.dtype} (profile cpu)")
     return Check("gpu", True, f"{machine.device}, {machine.device_memory_gib} GiB, {machine.dtype} (profile gpu)")
 
 
 def check_asset(asset: assets.Asset) -> Check:
+    """A pretrained asset: found, and its weights as they should be."""
     try:
         found = assets.check(asset)
     except AgentLabError as error:
@@ -81,6 +83,7 @@ def check_asset(asset: assets.Asset) -> Check:
 
 
 def check_cache() -> Check:
+    """The cache folder: writable or not."""
     try:
         return Check("cache", True, f"{short(assets.cache_folder())} can be written")
     except AgentLabError as error:
@@ -113,6 +116,7 @@ def predictions(seconds: float = 1.0) -> list[dict]:
 
 
 def as_json(checks: list[Check], rows: list[dict]) -> dict:
+    """The same as the printed lines, for `--json`."""
     return {"ok": able(checks), "checks": [vars(c) for c in checks], "lessons": rows}
 
 

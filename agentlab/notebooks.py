@@ -34,6 +34,7 @@ def lesson_names() -> list[str]:
 
 
 def source_names() -> list[str]:
+    """The notebooks that have a source, in order."""
     return sorted(p.stem for p in (notebook_folder() / "src").glob("[0-9][0-9]_*.py"))
 
 

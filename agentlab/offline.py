@@ -52,6 +52,7 @@ def block_network() -> None:
 
 
 def refuse(address: object) -> None:
+    """Raise `NetworkBlocked` for an address that is not on this machine."""
     if not is_local(address):
         raise NetworkBlocked(
             f"A connection to {address[0]!r} was tried while the course runs offline. "

@@ -378,6 +378,7 @@ def quiz(id: str) -> None:
 
 
 def show_quiz(item: Quiz) -> None:
+    """Show a quiz object, as `quiz` does by its id."""
     import os
 
     if in_notebook() and not os.environ.get("AGENTLAB_HEADLESS"):
