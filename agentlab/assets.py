@@ -8,10 +8,9 @@ files are read as weights, never a pickle.
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import hashlib
 import importlib.util
-import io
 import json
 import os
 import shutil
@@ -21,6 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from unittest import mock
 
 from agentlab.errors import AssetError
 
@@ -261,7 +261,7 @@ def _convert(gguf: Path, folder: Path) -> None:
     if hasattr(transformers, "GgufConfig"):  # newer releases keep the blocks packed unless told otherwise
         options["quantization_config"] = transformers.GgufConfig(dequantize=True)
     print("Unpacking the language model, once (about 20 seconds) ...", file=sys.stderr)
-    with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):  # its reader draws a bar regardless
+    with quiet_transformers(), no_bars():
         model = transformers.AutoModelForCausalLM.from_pretrained(gguf.parent, **options)
         model.save_pretrained(folder)
         transformers.AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
@@ -271,6 +271,13 @@ def _convert(gguf: Path, folder: Path) -> None:
         "sha256": sha256_of(folder / "model.safetensors"),
     }
     (folder / "conversion.json").write_text(json.dumps(note, indent=1))
+
+
+def no_bars():
+    """Within this block tqdm draws nothing, neither text nor widgets: the GGUF reader asks nobody."""
+    from tqdm.auto import tqdm
+
+    return mock.patch.object(tqdm, "__init__", functools.partialmethod(tqdm.__init__, disable=True))
 
 
 def _converted_is_sound(folder: Path) -> bool:

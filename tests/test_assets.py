@@ -274,6 +274,14 @@ def test_conversion_by_two_at_once_and_by_one_that_is_killed(private_cache):
     assert not assets._converted_is_sound(folder)
 
 
+def test_no_bars_silences_tqdm_only_inside_the_block():
+    from tqdm.auto import tqdm
+
+    with assets.no_bars():
+        assert tqdm([1]).disable
+    assert not tqdm([1]).disable
+
+
 def test_an_unsound_folder_is_built_anew(private_cache):
     built = []
 
