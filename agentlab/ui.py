@@ -49,6 +49,9 @@ def play_widget(label: str, answer: Callable[[str], str], start: str):
             status.value = f'<div role="status"><b>Result:</b> {html.escape(answer(text))}</div>'
         except AgentLabError as error:
             status.value = f'<div role="status"><b>That did not work:</b> {html.escape(str(error))}</div>'
+        except BaseException:
+            status.value = '<div role="status">That failed or was stopped; see the message below the cell.</div>'
+            raise
         finally:
             button.disabled = False
 

@@ -47,6 +47,18 @@ def test_the_models_lock_names_the_same_wheels():
     assert {line for line in lines if line and line[0] != "#"} == {f"{a.wheel}=={a.version}" for a in assets.ASSETS}
 
 
+def test_an_altered_spacy_pipeline_is_refused_with_the_cure(tmp_path, monkeypatch):
+    folder = tmp_path / "pipeline"
+    shutil.copytree(REAL["spaCy pipeline"], folder)
+    monkeypatch.setattr(assets, "wheel_folder", lambda asset: folder)
+    assert assets.check(assets.SPACY).path == folder
+    with open(folder / "tok2vec" / "model", "r+b") as file:
+        file.truncate(1000)
+    assets.load_spacy.cache_clear()
+    with pytest.raises(AssetError, match=r"pipeline is damaged .* Cure: `pip install --force-reinstall"):
+        assets.load_spacy()
+
+
 def test_an_explicit_choice_comes_first(tmp_path, monkeypatch):
     monkeypatch.setenv("AGENTLAB_ENCODER", "bert-base-cased")
     assert assets.find(assets.ENCODER) == assets.Found("bert-base-cased", "chosen")

@@ -51,7 +51,7 @@ TIMED_MESSAGES = {"quick": 64, "cpu": 256, "gpu": 1024}[lesson.profile]
 # A colleague has written a classifier for customer messages. "Nearly everything right on the test part," she says, "and it took me
 # an afternoon." On Monday it goes live, and it gets this message:
 #
-# > pls stop it before it goes out, my sister ordered the very same one
+# > wait, don't post it! my sister has the very same one to give away
 #
 # **What should it answer, and why might it fail?** Here is her recipe in full: take the messages, make three small variants of
 # each (a typo here, a greeting there) to have more data, shuffle, hold back a fifth as the test part, train.
@@ -80,13 +80,15 @@ held_back = len(afternoon) // 5
 her_test, her_train = afternoon[:held_back], afternoon[held_back:]
 her_model = corpus.tfidf_classifier().fit(*zip(*her_train, strict=True))
 leaky_accuracy = her_model.score(*zip(*her_test, strict=True))
-answer = her_model.predict(["pls stop it before it goes out, my sister ordered the very same one"])[
-    0
-]
+monday = "wait, don't post it! my sister has the very same one to give away"
+answer = her_model.predict([monday])[0]
 say(f"Her test accuracy: **{leaky_accuracy:.1%}**. Her answer to Monday's message: **{answer}**.")
+assert answer != "cancel_order", "the story needs a message that she gets wrong"
 
 # %% [markdown]
-# Keep this figure in mind. Somewhere in this lesson you will be able to say exactly what is wrong with it, and to replace it with an
+# The order has not left the house. This customer wants it cancelled, and will be sent something else instead.
+#
+# Keep the figure in mind. Somewhere in this lesson you will be able to say exactly what is wrong with it, and to replace it with an
 # honest one.
 #
 # ## Look at the data first
@@ -265,10 +267,12 @@ say(
 # test part is the same.
 
 # %%
-groups = corpus.near_duplicate_groups([m.text for m in data.everything])
-sizes = Counter(Counter(groups).values())
+texts = [m.text for m in data.everything]
+groups = corpus.near_duplicate_groups(texts)
+first, second, cosine = max(corpus.near_duplicate_pairs(texts, threshold=0.7), key=lambda p: p[2])
 say(
-    f"{len(data.everything)} messages form {len(set(groups))} groups; {sizes[1]} messages stand alone."
+    f"{len(texts)} messages form {len(set(groups))} groups. The writers of this corpus struck out what was too much alike; the "
+    f"closest pair left is `{texts[first]}` and `{texts[second]}`, with a cosine of {cosine:.2f}."
 )
 everything = [(m, name) for name in corpus.SPLITS for m in data.messages[name]]
 both_sides = Counter(
