@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import webbrowser
@@ -84,14 +85,19 @@ def course(
     raise typer.Exit(0 if report.ok else 1)
 
 
-@app.command()
-def lab() -> None:
-    """Open JupyterLab on lesson 00."""
+# JupyterLab asks its makers for updates and extensions, and the reader about news; the course asks nobody.
+QUIET_LAB = ("--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.extension_manager=readonly")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def lab(context: typer.Context) -> None:
+    """Open JupyterLab on lesson 00; further options, such as --port 8890, go to JupyterLab."""
     from agentlab.notebooks import notebook_folder
 
-    folder = notebook_folder()
-    command = [sys.executable, "-m", "jupyterlab", "00_start_here.ipynb"]
-    raise typer.Exit(subprocess.call(command, cwd=folder))
+    command = [sys.executable, "-m", "jupyterlab", "00_start_here.ipynb", *QUIET_LAB, *context.args]
+    settings = [str(Path(__file__).parent / "jupyter"), os.environ.get("JUPYTER_CONFIG_PATH", "")]
+    environment = {**os.environ, "JUPYTER_CONFIG_PATH": os.pathsep.join(filter(None, settings))}
+    raise typer.Exit(subprocess.call(command, cwd=notebook_folder(), env=environment))
 
 
 @app.command()

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -79,3 +80,22 @@ def test_the_data_check_fails_on_a_mistake(monkeypatch, tmp_path):
     assert result.exit_code == 1
     assert "labels.yml" in result.output
     assert json.loads(call("doctor", "--data", "--json").output)[0]["file"].endswith("labels.yml")
+
+
+def test_lab_opens_the_first_lesson_and_asks_nobody(monkeypatch):
+    """Further options go on to JupyterLab; its question about news, update checks and extension list are off."""
+    seen = {}
+    monkeypatch.setattr(cli.subprocess, "call", lambda command, cwd, env: seen.update(c=command, d=cwd, e=env) or 3)
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", "/mine")
+    assert call("lab", "--port", "8890").exit_code == 3
+    assert seen["c"][3] == "00_start_here.ipynb"
+    assert (seen["d"] / seen["c"][3]).is_file()
+    assert seen["c"][-2:] == ["--port", "8890"]
+    ours, theirs = seen["e"]["JUPYTER_CONFIG_PATH"].split(os.pathsep)
+    assert theirs == "/mine"
+    disabled = json.loads((Path(ours) / "labconfig" / "page_config.json").read_text())["disabledExtensions"]
+    listed = subprocess.run(
+        [sys.executable, "-m", "jupyter", "labextension", "list"], capture_output=True, text=True,
+        env={**os.environ, "JUPYTER_CONFIG_PATH": ours}, timeout=60,
+    )  # fmt: skip
+    assert all(name in listed.stderr.split("Disabled extensions")[1] for name in disabled), listed.stderr

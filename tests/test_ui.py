@@ -33,7 +33,11 @@ def test_the_widget_answers_and_escapes(parts):
 
 @pytest.mark.parametrize(
     ("text", "what"),
-    [("  \n", "The field is empty"), ("x" * 2001, "That is 2001 characters; at most 2000"), ("bad", "this text is &lt;b&gt;bad&lt;/b&gt;")],
+    [
+        ("  \n", "The field is empty"),
+        ("x" * 2001, "That is 2001 characters; at most 2000"),
+        ("bad", "this text is &lt;b&gt;bad&lt;/b&gt;"),
+    ],
 )
 def test_input_that_cannot_be_answered_is_a_sentence(parts, text, what):
     assert what in press(parts, text)
