@@ -79,9 +79,9 @@ RECORD = "from agentlab.lesson import begin, record\nbegin('00_start_here', PROF
 
 
 def test_figures_and_their_bands():
-    result = run(RECORD.format(0.99))
+    result = run(RECORD.format(0.7))
     assert result.ok, result.error
-    assert result.figures["topic_accuracy"]["value"] == 0.99
+    assert result.figures["topic_accuracy"]["value"] == 0.7
     result = run(RECORD.format(0.01))
     assert not result.ok
     assert "topic_accuracy = 0.01 is outside its band" in result.error
