@@ -171,3 +171,24 @@ def draw_map(
         frame = {"boxstyle": "round,pad=0.45", "facecolor": "#EAF3F9", "edgecolor": COLOURS["blue"]}
         ax.text(x, y, label, ha="center", va="center", fontsize=9, bbox=frame)
     show_figure(figure, alt, caption)
+
+
+def draw_comparison(theirs, truth) -> None:
+    """A learner's numbers against the true ones, element by element: right answers lie on the diagonal."""
+    import numpy as np
+
+    yours, true = np.ravel(theirs), np.ravel(truth)
+    seen = np.isfinite(yours)
+    figure, ax = new_figure(4.2, 3.2)
+    low, high = true.min(), true.max()
+    ax.plot([low, high], [low, high], color=COLOURS["black"], lw=1, ls="--", label="exact")
+    ax.plot(true[seen], yours[seen], MARKERS[0], color=COLOURS["vermilion"], ms=5, alpha=0.7, label="yours")
+    ax.set(xlabel="true value", ylabel="yours")
+    ax.legend()
+    off = np.abs(yours[seen] - true[seen]).max() if seen.any() else float("nan")
+    show_figure(
+        figure,
+        alt=f"Scatter chart of your {yours.size} numbers over the true ones: right numbers lie on the dashed diagonal, the largest "
+        f"difference is {off:.3g}; {int((~seen).sum())} of yours are not finite and are left out.",
+        caption="Each dot is one number of your answer. On the dashed line it would be exact.",
+    )

@@ -23,7 +23,7 @@ from typing import Any
 
 from agentlab import progress
 from agentlab.errors import AgentLabError, UnknownName
-from agentlab.show import emit, in_notebook
+from agentlab.show import draw_comparison, emit, in_notebook
 
 PASSED, WRONG, ERROR, NOT_STARTED = "PASSED", "WRONG", "ERROR", "NOT STARTED"
 SYMBOLS = {PASSED: "✔", WRONG: "✘", ERROR: "⚠", NOT_STARTED: "○"}
@@ -79,7 +79,14 @@ def refuse_placeholder(value: object, depth: int = 4) -> None:
 
 
 class Wrong(Exception):
-    """Raised by a check: the answer runs, and is not right. The text says what the likely mistake is."""
+    """Raised by a check: the answer runs, and is not right. The text says what the likely mistake is.
+
+    ``compared`` may hold two arrays of one shape, the learner's and the true one, to be drawn against each other.
+    """
+
+    def __init__(self, message: str, compared: tuple[Any, Any] | None = None):
+        super().__init__(message)
+        self.compared = compared
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,7 @@ class Result:
 
     state: str
     message: str
+    compared: tuple[Any, Any] | None = None
 
     @property
     def passed(self) -> bool:
@@ -107,7 +115,7 @@ class Exercise:
     """What an exercise asks, how it is checked, and how people usually get it wrong.
 
     ``solution`` is a function or class with the name the learner defines, or a value (then ``name`` says its name).
-    ``check`` takes the answer and raises `Wrong`; a function given as an answer arrives guarded, so that an
+    ``check`` takes the answer and raises `Wrong`, or returns what to add to the praise; a function given as an answer arrives guarded, so that an
     exception inside it is reported as the learner's own. ``mistakes`` holds at least three wrong answers.
     """
 
@@ -117,7 +125,7 @@ class Exercise:
     difficulty: int  # 1 to 3
     hints: tuple[str, ...]
     solution: Any
-    check: Callable[[Any], None]
+    check: Callable[[Any], str | None]
     mistakes: tuple[Mistake, ...]
     name: str = ""
     praise: str = "Right."
@@ -142,14 +150,14 @@ class Exercise:
                 raise Wrong(
                     f"Give it itself, without calling it, as in ex.check({self.answer_name}); this is {kind_of(answer)}."
                 )
-            self.check(Guarded(answer) if callable(answer) else answer)
+            said = self.check(Guarded(answer) if callable(answer) else answer)
         except NotStarted:
             return Result(
                 NOT_STARTED,
                 "Replace ____ by your own code, then run this cell again. Stuck? ex.hint()",
             )
         except Wrong as wrong:
-            return Result(WRONG, str(wrong))
+            return Result(WRONG, str(wrong), wrong.compared)
         except AnswerRaised as raised:
             return Result(ERROR, raised.message)
         except Exception as error:  # the answer has a form that the check did not expect
@@ -157,7 +165,7 @@ class Exercise:
                 WRONG,
                 f"Your answer has an unexpected form ({type(error).__name__}: {error}). Compare it with the question.",
             )
-        return Result(PASSED, self.praise)
+        return Result(PASSED, f"{self.praise} {said}" if said else self.praise)
 
 
 class AnswerRaised(BaseException):
@@ -300,7 +308,9 @@ class Card:
     def check(self, answer: Any) -> Result | None:
         """Judge an answer, show the result and note it in the local progress file."""
         result = self.definition.judge(answer)
-        self._emit(result, checked=True)
+        self._emit(result)
+        if result.compared and in_notebook():
+            draw_comparison(*result.compared)
         with progress.never_in_the_way():
             progress.note_check(self.definition.id, result.state)
         return None if in_notebook() else result
@@ -334,7 +344,7 @@ class Card:
         emit({"text/markdown": text, "text/plain": text})
         return chosen
 
-    def _emit(self, result: Result, checked: bool) -> None:
+    def _emit(self, result: Result) -> None:
         plain = f"{SYMBOLS[result.state]} {result.state}  {result.message}"
         colour = {PASSED: "#009E73", NOT_STARTED: "#56B4E9"}.get(result.state, "#D55E00")
         shown = (

@@ -514,10 +514,11 @@ def check_support_dataset(dataset_class) -> None:
 
     _, tokenizer = load_encoder()
     rng, tags = random.Random(), ("O", "Customer", "Sales", "Support")
-    sentences = [
-        ["unbelievable", *rng.choices(WORDS, k=rng.randint(3, 8)), "".join(rng.choices(string.ascii_lowercase, k=7))]
-        for _ in range(5)
-    ]
+
+    def unknown():  # always cut into several pieces, so that labels by position go astray from the first word on
+        return "zq" + "".join(rng.choices(string.ascii_lowercase, k=7))
+
+    sentences = [[unknown(), *rng.choices(WORDS, k=rng.randint(3, 8)), unknown()] for _ in range(5)]
     labels = [[rng.choice(tags) for _ in sentence] for sentence in sentences]
     for row in labels:
         row[0], row[-1] = "Support", "Sales"
