@@ -227,6 +227,24 @@ def embed(texts: Sequence[str], batch_size: int = 64):
     return vectors
 
 
+def embed_once(texts: Sequence[str]):
+    """`embed`, kept in the cache under a hash of the texts and the encoder, so that it is computed at most once."""
+    import numpy as np
+
+    found = find(ENCODER)
+    which = ENCODER.sha256 if found.source == "wheel" else str(found.path)
+    key = hashlib.sha256("\0".join([which, *texts]).encode()).hexdigest()[:16]
+
+    def is_sound(folder: Path) -> bool:
+        try:
+            return np.load(folder / "vectors.npy", allow_pickle=False).shape[0] == len(texts)
+        except (OSError, ValueError):
+            return False
+
+    folder = build_once(f"vectors-{key}", lambda folder: np.save(folder / "vectors.npy", embed(texts)), is_sound)
+    return np.load(folder / "vectors.npy", allow_pickle=False)
+
+
 def _refuse_pickles(path: Path | str, asset: Asset) -> None:
     """A local model folder must hold safetensors weights."""
     if isinstance(path, Path) and not any(path.glob("*.safetensors")):

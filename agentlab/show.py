@@ -87,6 +87,12 @@ def show_figure(figure, alt: str, caption: str = "") -> None:
     ``alt`` says the kind of chart, its axes and what it finds, for those who do not see it.
     Raises `AgentLabError` when it is missing or too short to say that.
     """
+    shown = figure_html(figure, alt, caption)
+    emit({"text/html": shown, "text/plain": f"[figure] {alt}" + (f"\n{caption}" if caption else "")})
+
+
+def figure_html(figure, alt: str, caption: str = "") -> str:
+    """The HTML of a figure with alt text and caption; closes the figure, and raises as `show_figure` does."""
     import matplotlib.pyplot as plt
 
     if len(alt.split()) < 8:
@@ -97,11 +103,10 @@ def show_figure(figure, alt: str, caption: str = "") -> None:
     plt.close(figure)
     image = base64.b64encode(buffer.getvalue()).decode()
     below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
-    shown = (
+    return (
         f'<figure style="margin:0"><img alt="{html.escape(alt, quote=True)}" style="max-width:100%"'
         f' src="data:image/png;base64,{image}">{below}</figure>'
     )
-    emit({"text/html": shown, "text/plain": f"[figure] {alt}" + (f"\n{caption}" if caption else "")})
 
 
 def new_figure(width: float = 7.0, height: float = 3.5, columns: int = 1):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import html
 import os
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from agentlab.errors import AgentLabError
-from agentlab.show import in_notebook, show_table
+from agentlab.show import figure_html, in_notebook, show_figure, show_table
 
 LONGEST_INPUT = 2000
 
@@ -57,3 +58,53 @@ def play_widget(label: str, answer: Callable[[str], str], start: str):
 
     button.on_click(run)
     return widgets.VBox([field, button, status])
+
+
+class Slider(NamedTuple):
+    """A number that the learner may move: from ``low`` to ``high`` in steps of ``step``, at first ``start``."""
+
+    low: float
+    high: float
+    step: float
+    start: float
+
+
+def explore(draw: Callable[..., tuple], sliders: dict[str, Slider], caption: str) -> None:
+    """Sliders that redraw a figure; under them the figure as it stands at the start, for where nothing is running.
+
+    ``draw(**values)`` takes a value per slider and returns ``(figure, alt, sentence)``.
+    """
+    if live():
+        from IPython.display import display
+
+        display(explore_widget(draw, sliders))
+    figure, alt, sentence = draw(**{name: s.start for name, s in sliders.items()})
+    show_figure(figure, alt, f"{caption} {sentence}")
+
+
+def explore_widget(draw: Callable[..., tuple], sliders: dict[str, Slider]):
+    """The sliders, the figure, and a sentence of status that also a screen reader hears."""
+    import ipywidgets as widgets
+
+    controls = {
+        name: widgets.FloatSlider(
+            value=s.start, min=s.low, max=s.high, step=s.step, description=name, continuous_update=False,
+            style={"description_width": "10em"}, layout=widgets.Layout(width="95%"),
+        )
+        for name, s in sliders.items()
+    }  # fmt: skip
+    picture, status = widgets.HTML(), widgets.HTML()
+
+    def redraw(_=None) -> None:
+        try:
+            figure, alt, sentence = draw(**{name: control.value for name, control in controls.items()})
+        except AgentLabError as error:
+            status.value = f'<div role="status"><b>That did not work:</b> {html.escape(str(error))}</div>'
+            return
+        picture.value = figure_html(figure, alt)
+        status.value = f'<div role="status">{html.escape(sentence)}</div>'
+
+    for control in controls.values():
+        control.observe(redraw, names="value")
+    redraw()
+    return widgets.VBox([*controls.values(), picture, status])
