@@ -311,6 +311,19 @@ def test_an_unsound_folder_is_built_anew(private_cache):
     assert len(built) == 2
 
 
+def test_embeddings_are_computed_once_and_a_broken_cache_is_made_anew(private_cache, monkeypatch):
+    texts = ["where is my parcel", "the kettle leaks"]
+    first = assets.embed_once(texts)
+    assert (first == assets.embed(texts)).all()
+    with monkeypatch.context() as patch:
+        patch.setattr(assets, "embed", lambda texts: pytest.fail("computed again"))
+        assert (assets.embed_once(texts) == first).all()
+    (file,) = private_cache.glob("vectors-*/vectors.npy")
+    file.write_bytes(b"\x80\x04pickle")
+    assert (assets.embed_once(texts) == first).all()
+    assert not (assets.embed_once(texts[::-1]) == first).all()
+
+
 def test_hub_models_come_through_the_same_door(tmp_path, monkeypatch):
     """A local folder in the hub's format, chosen by the environment, is loaded as it is."""
     folder = tmp_path / "mine"

@@ -2,6 +2,7 @@ import pytest
 
 from agentlab import ui
 from agentlab.errors import AgentLabError
+from agentlab.show import new_figure
 
 
 def answer(text):
@@ -57,3 +58,41 @@ def test_where_nothing_runs_a_table_shows_the_examples(capsys):
     assert "What it reads" in shown
     assert "<i>one</i> read" in shown
     assert "<i>two</i> read" in shown
+
+
+def draw(height, rate):
+    if rate > 3:
+        raise AgentLabError("that rate is too large")
+    figure, ax = new_figure(2, 2)
+    ax.plot([0, height])
+    return (
+        figure,
+        f"Line chart of one line that rises from zero to {height:g} at rate {rate:g}.",
+        f"It rises to {height:g}.",
+    )
+
+
+SLIDERS = {"height": ui.Slider(0, 5, 1, 2), "rate": ui.Slider(0, 4, 0.5, 1)}
+
+
+def test_sliders_redraw_the_figure_and_say_what_it_shows():
+    height, rate, picture, status = ui.explore_widget(draw, SLIDERS).children
+    assert (height.value, rate.value) == (2, 1)
+    assert "rises from zero to 2 at" in picture.value
+    height.value = 4
+    assert "rises from zero to 4 at" in picture.value
+    assert "It rises to 4." in status.value
+    assert [s.description for s in (height, rate)] == ["height", "rate"]
+
+
+def test_a_value_that_cannot_be_drawn_is_a_sentence_and_the_old_figure_stays():
+    _, rate, picture, status = ui.explore_widget(draw, SLIDERS).children
+    before = picture.value
+    rate.value = 4
+    assert "that rate is too large" in status.value
+    assert picture.value == before
+
+
+def test_where_nothing_runs_the_figure_stands_as_at_the_start(capsys):
+    ui.explore(draw, SLIDERS, "One line.")
+    assert "from zero to 2" in capsys.readouterr().out

@@ -255,16 +255,18 @@ def smoothed_dz(labels, z, weights, smoothing):
 
 def check_smoothed_dz(answer) -> str:
     rng = np.random.default_rng()
-    for _ in range(ROUNDS):
+    for round_number in range(ROUNDS):
         n, c = int(rng.integers(5, 8)), int(rng.integers(3, 5))
         labels, z, weights = rng.integers(0, c, n), rng.normal(0, 2, (n, c)), rng.uniform(0.3, 4, c)
         smoothing = float(rng.uniform(0.05, 0.4))
+        if round_number == ROUNDS - 1:
+            z[0] += 2000
 
         def loss(q, labels=labels, weights=weights, smoothing=smoothing):
             return F.cross_entropy(q, torch.tensor(labels), weight=tensor(weights), label_smoothing=smoothing)
 
         truth, apart = gradient_of(loss, z)
-        p, hot = np.exp(z) / np.exp(z).sum(1, keepdims=True), np.eye(c)[labels]
+        p, hot = torch.softmax(tensor(z), 1).numpy(), np.eye(c)[labels]
         target = hot * (1 - smoothing) + smoothing / c
         other = hot * (1 - smoothing) + (1 - hot) * smoothing / (c - 1)
 

@@ -759,7 +759,7 @@ play(
     "Message",
     prepared,
     [
-        "pls stop it before it goes out, my sister ordered the very same one",
+        "wait, don't post it! my sister has the very same one to give away",
         "refund? no thanks. I want the thing to work",
         "asdf qwer",
         "¿dónde está mi paquete?",
@@ -799,4 +799,4 @@ quiz("prepare.quiz_floor")
 # - **Hard:** take your own mail folder (with permission), mark fifty messages by `guide.md` together with a friend, and measure how often
 #   you two agree. No model can be expected to agree with you more often than that.
 #
-# **Next:** lesson 02 derives the loss that will train a model on these tensors.
+# **Next:** [02 · Derive the loss](02_derive_the_loss.ipynb), which will train a model on these tensors.

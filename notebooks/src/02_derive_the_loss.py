@@ -191,11 +191,15 @@ assert 2.2 < scatter[0] / scatter[2] < 4.5
 # %%
 p = sigmoid(X @ w_start + b_start)
 likelihood = np.prod(p**y * (1 - p) ** (1 - y))
-say(f"The product over {N} messages is {likelihood:.3g}.")
+coin = np.prod(np.full(len(data.train), 0.5))  # a model that always says 0.5
+say(
+    f"Our first guess on {N} messages: {likelihood:.3g}. A tossed coin on all {len(data.train)} training messages: **{coin}**."
+)
+assert coin == 0
 
 # %% [markdown]
-# A product of many numbers below 1 sinks, and with enough factors it sinks under the smallest number a computer can hold (about
-# $10^{-308}$). A logarithm turns it into a sum, keeps the place of the maximum, and a minus sign makes it something to minimise. Divided
+# A product of many numbers below 1 sinks, and with enough factors it sinks under the smallest number the machine can hold (about
+# $10^{-308}$): zero, and no way to compare two models. A logarithm turns it into a sum, keeps the place of the maximum, and a minus sign makes it something to minimise. Divided
 # by $N$, that is **binary cross-entropy**:
 #
 # $$\ell(y,p) = -\big[\,y\log p + (1-y)\log(1-p)\,\big],\qquad \hat R = \frac1N\sum_i \ell(y_i,p_i)$$
@@ -313,7 +317,10 @@ ex.check(dl_db)
 
 # %%
 dl_db = ex.use(dl_db)
-w_t, b_t = torch.tensor(w_start, requires_grad=True), torch.tensor(b_start, requires_grad=True)
+w_t, b_t = (
+    torch.tensor(w_start, requires_grad=True),
+    torch.tensor(b_start, dtype=torch.float64, requires_grad=True),
+)
 p_t = torch.sigmoid(torch.tensor(X) @ w_t + b_t)
 torch.nn.functional.binary_cross_entropy(p_t, torch.tensor(y)).backward()
 both_sides("dl/dw on the real messages, by autograd", dl_dw(X, y, w_start, b_start), w_t.grad)
@@ -445,10 +452,10 @@ record("control_f1", rows[1]["F1, validation"])
 
 # %%
 figure, axes = new_figure(9, 3, columns=2)
-axes[0].plot(losses, color=COLOURS["blue"], label="by hand")
+axes[0].plot(range(1, STEPS + 1), losses, color=COLOURS["blue"], label="by hand")
 end = bce_from_logits(y, X @ peer_w + peer_b)
 axes[0].axhline(end, color=COLOURS["vermilion"], ls="--", label="scikit-learn, at its end")
-axes[0].set(xscale="log", xlabel="step (log scale)", ylabel="training loss")
+axes[0].set(xscale="log", xlabel="step (log scale), the first is 1", ylabel="training loss")
 axes[0].legend()
 p_val = sigmoid(X_val @ w + b)
 bins = np.linspace(0, 1, 21)
