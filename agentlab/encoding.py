@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 from agentlab.corpus import Message, Span
 from agentlab.errors import AgentLabError
-
-IGNORE = -100  # the label that torch's and transformers' losses leave out
+from agentlab.losses import IGNORE
 
 
 def word_piece(word: str, vocabulary: Iterable[str], unknown: str = "[UNK]") -> list[str]:

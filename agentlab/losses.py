@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 LOG_FLOOR = -100.0  # the log of a probability is cut off here, as torch does, so that one zero is not infinite
 TINY = 1e-12  # and p (1 - p) in the gradient here
-IGNORE = -100
+IGNORE = -100  # the label that the losses here, of torch and of transformers leave out
 
 
 class LossInputError(AgentLabError, ValueError):

@@ -1,0 +1,8 @@
+"""``python -m benchmarks [--data FOLDER]``: run every benchmark; `make bench` calls this."""
+
+import sys
+
+from benchmarks import finetune
+
+if __name__ == "__main__":
+    finetune.main(sys.argv[1:])
