@@ -72,15 +72,15 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def matrix_gflops(seconds: float = 1.0) -> float:
-    """Measure this device for about ``seconds``: float32 matrix products, in 10^9 operations per second.
+def matrix_gflops(seconds: float = 1.0, n: int = 512, dtype: str = "float32") -> float:
+    """Measure this device for about ``seconds``: products of n by n matrices, in 10^9 operations per second.
 
     The best of the rounds counts, since other programs may be running.
     """
     import torch
 
-    device, n = best_device(), 512
-    a, b = torch.rand(n, n, device=device), torch.rand(n, n, device=device)
+    device = best_device()
+    a, b = (torch.rand(n, n, device=device).to(getattr(torch, dtype)) for _ in range(2))
     best, end = 0.0, time.perf_counter() + seconds
     while time.perf_counter() < end:
         start = time.perf_counter()

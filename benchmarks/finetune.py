@@ -180,7 +180,9 @@ def main(arguments: list[str]) -> None:
         "examples_per_second": {k: round(v, 1) for k, v in speed.items()},
         "times_the_article": round(best / speed["the article's way"], 2),
         "times_the_trainer": round(best / speed["Trainer at its best"], 2),
-        "share_of_matrix_rate": round(best * flops_per_example(train) / 1e9 / matrix_gflops(2.0), 3),
+        "share_of_bfloat16_matrix_rate": round(
+            best * flops_per_example(train) / 1e9 / matrix_gflops(2.0, 2048, "bfloat16"), 3
+        ),
     }
     if not options.no_accuracy:
         reader = finetune.new_reader(intents)

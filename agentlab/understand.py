@@ -1,0 +1,143 @@
+"""What a message means: its intent with a calibrated confidence, whether it is in scope, and its spans.
+
+``load()`` gives the fine-tuned models as one object. It trains them on demand (about three minutes on two cores) and keeps
+them in the cache under a hash of data, code of the configuration and encoder; from then on it loads in a second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from agentlab import assets, corpus, evaluate, finetune
+from agentlab.corpus import OUT_OF_SCOPE, Span
+from agentlab.encoding import encode
+from agentlab.finetune import Config, Reader
+
+MAX_TOKENS = 128
+CONFIG = Config(epochs=8, learning_rate=2e-4, label_smoothing=0.05, dropout=0.2)
+
+
+@dataclass(frozen=True)
+class Understanding:
+    """What a message means: the likeliest intent, how sure that is (calibrated, 0 to 1), and the spans in the text.
+
+    ``in_scope`` is False where the message is none of the shop's business; ``others`` are the next likely intents.
+    """
+
+    text: str
+    intent: str
+    confidence: float
+    in_scope: bool
+    spans: tuple[Span, ...]
+    others: tuple[tuple[str, float], ...]
+
+
+class Understander:
+    """A fine-tuned `Reader` with its tokenizer, temperature and out-of-scope threshold: texts in, `Understanding` out."""
+
+    def __init__(self, reader: Reader, tokenizer, temperature: float, threshold: float):
+        self.reader, self.tokenizer = reader.eval(), tokenizer
+        self.temperature, self.threshold = temperature, threshold
+
+    def __call__(self, texts: Sequence[str]) -> list[Understanding]:
+        """Understand messages, in one go; an empty list gives an empty list."""
+        if not len(texts):
+            return []
+        batch = self.tokenizer(list(texts), truncation=True, max_length=MAX_TOKENS, return_offsets_mapping=True)
+        items = [finetune.Encoded(ids, [finetune.IGNORE] * len(ids), finetune.IGNORE) for ids in batch["input_ids"]]
+        outputs = finetune.predict(self.reader, items)
+        p = evaluate.probabilities(outputs["intents"].numpy(), self.temperature)  # (N, C)
+        tags = [[self.reader.tags[k] for k in rows.argmax(1)] for rows in outputs["tags"]]
+        return [self._one(text, p[n], tags[n], batch["offset_mapping"][n]) for n, text in enumerate(texts)]
+
+    def _one(self, text: str, p, tags: list[str], offsets) -> Understanding:
+        names = self.reader.intents
+        outside = float(p[names.index(OUT_OF_SCOPE)]) if OUT_OF_SCOPE in names else 0.0
+        order = [i for i in (-p).argsort() if names[i] != OUT_OF_SCOPE]
+        inner = [(names[i], float(p[i])) for i in order[:3]]
+        tags = [tag if end > start else "O" for tag, (start, end) in zip(tags, offsets, strict=True)]
+        spans = tuple(Span(offsets[a][0], offsets[b - 1][1], kind) for a, b, kind in evaluate.spans_of(tags))
+        return Understanding(text, inner[0][0], inner[0][1], 1 - outside >= self.threshold, spans, tuple(inner[1:]))
+
+    def save(self, folder: Path) -> None:
+        """Write weights (safetensors) and settings (JSON) into a folder."""
+        from safetensors.torch import save_file
+
+        state = {
+            k: v.to(torch.bfloat16).contiguous() for k, v in self.reader.state_dict().items() if v.is_floating_point()
+        }
+        save_file(state, folder / "reader.safetensors")
+        about = {"intents": self.reader.intents, "tags": self.reader.tags, "pooling": self.reader.pooling,
+                 "temperature": self.temperature, "threshold": self.threshold}  # fmt: skip
+        (folder / "reader.json").write_text(json.dumps(about))
+
+    @classmethod
+    def read(cls, folder: Path) -> Understander:
+        """Load what `save` wrote; raises `AssetError` where a file is missing or damaged."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            about = json.loads((folder / "reader.json").read_text())
+            state = load_file(folder / "reader.safetensors")
+        except (OSError, ValueError, SafetensorError) as error:
+            raise assets.AssetError(
+                f"{folder} cannot be read ({error}). Delete that folder; it is made anew."
+            ) from None
+        _, tokenizer = assets.load_encoder()
+        reader = finetune.new_reader(about["intents"], about["tags"], about["pooling"])
+        reader.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
+        return cls(reader, tokenizer, about["temperature"], about["threshold"])
+
+
+def train(
+    config: Config = CONFIG, support: corpus.SupportCorpus | None = None, **options
+) -> tuple[Understander, finetune.History]:
+    """Fine-tune both heads on the support corpus; temperature and threshold are chosen on its validation part."""
+    support = support or corpus.support()
+    intents, tags = [*support.labels.intents, OUT_OF_SCOPE], support.labels.bio_tags
+    _, tokenizer = assets.load_encoder()
+    parts = {
+        name: encode([m for m in support.messages[name] if len(m.intents) < 2], tokenizer, tags, intents, MAX_TOKENS)
+        for name in ("train", "validation")
+    }
+    reader = finetune.new_reader(intents, tags, seed=config.seed)
+    history = finetune.fit(
+        reader, parts["train"], parts["validation"], config, score=finetune.intent_accuracy, **options
+    )
+    logits = finetune.predict(reader, parts["validation"])["intents"].numpy()
+    labels = [i.intent for i in parts["validation"]]
+    temperature = evaluate.fit_temperature(logits, labels)
+    inside = 1 - evaluate.probabilities(logits, temperature)[:, intents.index(OUT_OF_SCOPE)]
+    known = [label != intents.index(OUT_OF_SCOPE) for label in labels]
+    threshold = evaluate.choose_threshold(
+        [s for s, k in zip(inside, known, strict=True) if k], [s for s, k in zip(inside, known, strict=True) if not k]
+    )
+    return Understander(reader, tokenizer, temperature, threshold), history
+
+
+@lru_cache(maxsize=2)
+def load(config: Config = CONFIG) -> Understander:
+    """The course's understander, trained at most once for this data, configuration and encoder."""
+    key = json.dumps([corpus.fingerprint(), asdict(config), assets.ENCODER.sha256, MAX_TOKENS])
+    name = f"understander-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+
+    def build(folder: Path) -> None:
+        print("Fine-tuning the models that understand messages, once (a few minutes) ...")
+        train(config)[0].save(folder)
+
+    def is_sound(folder: Path) -> bool:
+        try:
+            Understander.read(folder)
+        except assets.AssetError:
+            return False
+        return True
+
+    return Understander.read(assets.build_once(name, build, is_sound))
