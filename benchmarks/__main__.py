@@ -2,7 +2,8 @@
 
 import sys
 
-from benchmarks import finetune
+from benchmarks import finetune, understanding
 
 if __name__ == "__main__":
     finetune.main(sys.argv[1:])
+    understanding.main([])

@@ -61,7 +61,8 @@ def article(intents, items: list[Encoded], seconds: float) -> float:
 
     torch.manual_seed(0)
     source, _ = assets.load_encoder()
-    config = type(source.config).from_dict({**source.config.to_dict(), "num_labels": len(intents)})
+    config = type(source.config).from_dict(source.config.to_dict())
+    config.num_labels = len(intents)
     model = transformers.BertForSequenceClassification(config)
     model.bert.load_state_dict(source.state_dict(), strict=False)
     model.train()
@@ -92,7 +93,8 @@ def trainer(intents, items: list[Encoded], seconds: float) -> float:
 
     torch.manual_seed(0)
     source, tokenizer = assets.load_encoder()
-    config = type(source.config).from_dict({**source.config.to_dict(), "num_labels": len(intents)})
+    config = type(source.config).from_dict(source.config.to_dict())
+    config.num_labels = len(intents)
     model = transformers.BertForSequenceClassification(config)
     model.bert.load_state_dict(source.state_dict(), strict=False)
     rows = [{"input_ids": i.ids, "attention_mask": [1] * len(i), "labels": i.intent} for i in items]

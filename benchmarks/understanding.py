@@ -1,0 +1,130 @@
+"""How well the fine-tuned models understand the support corpus, and how fast, with peers in the same run.
+
+``python -m benchmarks.understanding [--seeds 3]``
+
+Trained on the training part; temperature and threshold from the validation part; every figure is for the test part and
+the challenge set, which nothing else has seen. Peers: the TF-IDF floor for quality, `transformers.pipeline` for speed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections import defaultdict
+from dataclasses import replace
+from importlib.metadata import version
+
+from agentlab import assets, corpus, evaluate, understand
+from agentlab.corpus import OUT_OF_SCOPE
+from agentlab.device import inspect_machine
+from agentlab.encoding import align_labels
+from benchmarks.finetune import RESULTS
+
+
+def quality(reader: understand.Understander, support: corpus.SupportCorpus) -> dict[str, float]:
+    """Every figure of one trained understander."""
+    test, outside = support.test, support.split("test", "out")
+    read, read_out = reader([m.text for m in test]), reader([m.text for m in outside])
+    truth, guess = [m.intent for m in test], [u.intent for u in read]
+    hard = reader([m.text for m in support.challenge])
+    scores, scores_out = scope_scores(reader, test), scope_scores(reader, outside)
+    right = [t == g for t, g in zip(truth, guess, strict=True)]
+    low, high = evaluate.bootstrap(
+        list(zip(truth, guess, strict=True)), lambda pairs: evaluate.macro_f1(*zip(*pairs, strict=True)), 300
+    )
+    figures = {
+        "intent_macro_f1": evaluate.macro_f1(truth, guess),
+        "intent_macro_f1_low": low,
+        "intent_macro_f1_high": high,
+        "challenge_macro_f1": evaluate.macro_f1([m.intent for m in support.challenge], [u.intent for u in hard]),
+        "span_f1": span_f1(reader, test),
+        "out_of_scope_auroc": evaluate.auroc(scores, scores_out),
+        "in_scope_kept": sum(u.in_scope for u in read) / len(read),
+        "in_scope_right_and_kept": sum(u.in_scope and r for u, r in zip(read, right, strict=True)) / len(read),
+        "out_of_scope_recall": sum(not u.in_scope for u in read_out) / len(read_out),
+        "calibration_error": evaluate.calibration_error([u.confidence for u in read], right),
+    }
+    kinds = defaultdict(list)
+    for m, u in zip(support.challenge, hard, strict=True):
+        kinds[m.kind].append(m.intent == u.intent)
+    return figures | {f"challenge_accuracy_{kind}": sum(v) / len(v) for kind, v in sorted(kinds.items())}
+
+
+def scope_scores(reader: understand.Understander, messages) -> list[float]:
+    """1 - p(out of scope) of each message."""
+    from agentlab import finetune
+    from agentlab.encoding import encode
+
+    items = encode(messages, reader.tokenizer, reader.reader.tags, reader.reader.intents)
+    p = evaluate.probabilities(finetune.predict(reader.reader, items)["intents"].numpy(), reader.temperature)
+    return list(1 - p[:, reader.reader.intents.index(OUT_OF_SCOPE)])
+
+
+def span_f1(reader: understand.Understander, messages) -> float:
+    """Exact-match F1 over subword tags, both sides laid on the same tokens."""
+    offsets = reader.tokenizer([m.text for m in messages], truncation=True, max_length=128, return_offsets_mapping=True)
+    tags, truth, guess = reader.reader.tags, [], []
+    for m, u, places in zip(messages, reader([m.text for m in messages]), offsets["offset_mapping"], strict=True):
+        for spans, rows in ((m.spans, truth), (u.spans, guess)):
+            rows.append([tags[i] if i >= 0 else "O" for i in align_labels(spans, places, tags)])
+    return evaluate.score_spans(truth, guess)["all"].f1
+
+
+def speed(reader: understand.Understander, texts: list[str]) -> dict[str, float]:
+    """Messages per second in one batch, and the median seconds of one message, for us and for transformers.pipeline."""
+    import transformers
+
+    source, tokenizer = assets.load_encoder()
+    config = type(source.config).from_dict(source.config.to_dict())
+    names = reader.reader.intents
+    config.id2label, config.label2id = dict(enumerate(names)), {n: i for i, n in enumerate(names)}
+    model = transformers.BertForSequenceClassification(config)
+    pipe = transformers.pipeline("text-classification", model=model.eval(), tokenizer=tokenizer, device="cpu")
+    figures = {}
+    for name, run in (("agentlab", reader), ("pipeline", lambda rows: pipe(rows, batch_size=64))):
+        run(texts[:64])
+        began = time.perf_counter()
+        run(texts)
+        figures[f"{name}_messages_per_second"] = len(texts) / (time.perf_counter() - began)
+        times = []
+        for text in texts[:40]:
+            began = time.perf_counter()
+            run([text])
+            times.append(time.perf_counter() - began)
+        figures[f"{name}_median_milliseconds"] = 1000 * statistics.median(times)
+    return figures
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args(arguments)
+    support = corpus.support()
+    rows, seconds = [], []
+    for seed in range(options.seeds):
+        reader, history = understand.train(replace(understand.CONFIG, seed=seed), support)
+        rows.append(quality(reader, support))
+        seconds.append(history.seconds)
+        print(json.dumps(rows[-1], indent=1), flush=True)
+    floor = corpus.measure_floor(support.train, support.test)
+    result = {
+        "machine": inspect_machine().as_dict(),
+        "versions": {p: version(p) for p in ("torch", "transformers", "accelerate")},
+        "corpus": corpus.fingerprint(),
+        "seeds": options.seeds,
+        "training_seconds": round(statistics.mean(seconds), 1),
+        "mean": {k: round(statistics.mean(r[k] for r in rows), 4) for k in rows[0]},
+        "floor_macro_f1": round(floor.macro_f1, 4),
+        "speed": {k: round(v, 2) for k, v in speed(reader, [m.text for m in support.train[:600]]).items()},
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "understanding.json").write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    import sys
+
+    main(sys.argv[1:])
