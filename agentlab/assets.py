@@ -227,13 +227,17 @@ def embed(texts: Sequence[str], batch_size: int = 64):
     return vectors
 
 
+def encoder_name() -> str:
+    """What tells this encoder from any other, for the names of caches: its sha256, or the path that was chosen."""
+    found = find(ENCODER)
+    return ENCODER.sha256 if found.source == "wheel" else str(found.path)
+
+
 def embed_once(texts: Sequence[str]):
     """`embed`, kept in the cache under a hash of the texts and the encoder, so that it is computed at most once."""
     import numpy as np
 
-    found = find(ENCODER)
-    which = ENCODER.sha256 if found.source == "wheel" else str(found.path)
-    key = hashlib.sha256("\0".join([which, *texts]).encode()).hexdigest()[:16]
+    key = hashlib.sha256("\0".join([encoder_name(), *texts]).encode()).hexdigest()[:16]
 
     def is_sound(folder: Path) -> bool:
         try:

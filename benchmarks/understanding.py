@@ -17,7 +17,6 @@ from dataclasses import replace
 from importlib.metadata import version
 
 from agentlab import assets, corpus, evaluate, understand
-from agentlab.corpus import OUT_OF_SCOPE
 from agentlab.device import inspect_machine
 from agentlab.encoding import align_labels
 from benchmarks.finetune import RESULTS
@@ -29,7 +28,6 @@ def quality(reader: understand.Understander, support: corpus.SupportCorpus) -> d
     read, read_out = reader([m.text for m in test]), reader([m.text for m in outside])
     truth, guess = [m.intent for m in test], [u.intent for u in read]
     hard = reader([m.text for m in support.challenge])
-    scores, scores_out = scope_scores(reader, test), scope_scores(reader, outside)
     right = [t == g for t, g in zip(truth, guess, strict=True)]
     low, high = evaluate.bootstrap(
         list(zip(truth, guess, strict=True)), lambda pairs: evaluate.macro_f1(*zip(*pairs, strict=True)), 300
@@ -40,7 +38,7 @@ def quality(reader: understand.Understander, support: corpus.SupportCorpus) -> d
         "intent_macro_f1_high": high,
         "challenge_macro_f1": evaluate.macro_f1([m.intent for m in support.challenge], [u.intent for u in hard]),
         "span_f1": span_f1(reader, test),
-        "out_of_scope_auroc": evaluate.auroc(scores, scores_out),
+        "out_of_scope_auroc": evaluate.auroc([u.scope for u in read], [u.scope for u in read_out]),
         "in_scope_kept": sum(u.in_scope for u in read) / len(read),
         "in_scope_right_and_kept": sum(u.in_scope and r for u, r in zip(read, right, strict=True)) / len(read),
         "out_of_scope_recall": sum(not u.in_scope for u in read_out) / len(read_out),
@@ -50,16 +48,6 @@ def quality(reader: understand.Understander, support: corpus.SupportCorpus) -> d
     for m, u in zip(support.challenge, hard, strict=True):
         kinds[m.kind].append(m.intent == u.intent)
     return figures | {f"challenge_accuracy_{kind}": sum(v) / len(v) for kind, v in sorted(kinds.items())}
-
-
-def scope_scores(reader: understand.Understander, messages) -> list[float]:
-    """1 - p(out of scope) of each message."""
-    from agentlab import finetune
-    from agentlab.encoding import encode
-
-    items = encode(messages, reader.tokenizer, reader.reader.tags, reader.reader.intents)
-    p = evaluate.probabilities(finetune.predict(reader.reader, items)["intents"].numpy(), reader.temperature)
-    return list(1 - p[:, reader.reader.intents.index(OUT_OF_SCOPE)])
 
 
 def span_f1(reader: understand.Understander, messages) -> float:

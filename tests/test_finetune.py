@@ -234,7 +234,7 @@ def test_killed_at_several_steps_and_resumed_gives_the_same_weights_bit_for_bit(
     killed = 0
     for _ in range(4):
         process = run_script(tmp_path / "killed", precision)
-        path, before = tmp_path / "killed" / "checkpoint.safetensors", None
+        path = tmp_path / "killed" / "checkpoint.safetensors"
         before = path.stat().st_mtime_ns if path.exists() else 0
         for _ in range(4000):  # let it write a few more checkpoints, then kill it wherever it is
             if process.poll() is not None or (path.exists() and path.stat().st_mtime_ns > before):

@@ -4,7 +4,7 @@ import time
 import pytest
 
 from agentlab import corpus, understand
-from agentlab.errors import AgentLabError, AssetError
+from agentlab.errors import AssetError
 from agentlab.finetune import Config
 
 QUICK = Config(epochs=3, learning_rate=3e-4)
@@ -86,4 +86,3 @@ def test_it_is_trained_once_per_configuration_and_anew_if_damaged(small, private
     understand.load(QUICK)
     assert len(calls) == 2
     understand.load.cache_clear()
-    assert issubclass(AssetError, AgentLabError)

@@ -115,8 +115,9 @@ class Exercise:
     """What an exercise asks, how it is checked, and how people usually get it wrong.
 
     ``solution`` is a function or class with the name the learner defines, or a value (then ``name`` says its name).
-    ``check`` takes the answer and raises `Wrong`, or returns what to add to the praise; a function given as an answer arrives guarded, so that an
-    exception inside it is reported as the learner's own. ``mistakes`` holds at least three wrong answers.
+    ``check`` takes the answer and raises `Wrong`, or returns what to add to the praise; a function given as an answer
+    arrives guarded, so that an exception inside it is reported as the learner's own. ``mistakes`` holds at least three
+    wrong answers.
     """
 
     id: str

@@ -6,7 +6,7 @@
 #
 # | | |
 # |---|---|
-# | Time | 100 minutes with the ten exercises; the cells themselves run in about a minute and a half |
+# | Time | 100 minutes with the ten exercises; the cells themselves run in under a minute |
 # | Needs | the course installed; no network, no GPU |
 # | Before this | [01 · Prepare the data](01_prepare_data.ipynb) helps; derivatives, the chain rule, NumPy arrays |
 #
