@@ -393,11 +393,17 @@ def near_duplicate_groups(texts: Sequence[str], threshold: float = NEAR_DUPLICAT
 
 
 def assign_splits(
-    labels: Sequence[str], groups: Sequence[int], seed: int = 0, shares: dict[str, float] = SHARES
+    labels: Sequence[str],
+    groups: Sequence[int],
+    seed: int = 0,
+    shares: dict[str, float] = SHARES,
+    before: Sequence[str] | None = None,
 ) -> list[str]:
     """A split for each item, stratified by label; items of one group stay together.
 
-    Groups are dealt out in random order, each to the split that is furthest behind its share of the label.
+    Groups are dealt out in random order, each to the split that is furthest behind its share of the label. ``before``
+    says where items stand already ("" for new ones): they stay there, and their group with them; if a new item joins
+    groups of two splits, all go to the first of train, validation, test, so that no test item was ever trained on.
     """
     members = defaultdict(list)
     for i, g in enumerate(groups):
@@ -406,9 +412,11 @@ def assign_splits(
     random.Random(seed).shuffle(order)
     total, dealt = Counter(labels), defaultdict(Counter)
     split = [""] * len(labels)
-    for g in order:
+    placed = {g: {before[i] for i in members[g]} - {""} for g in order} if before else {}
+    for g in sorted(order, key=lambda g: not placed.get(g)):  # first those that stand somewhere, in random order both
         label = labels[members[g][0]]
-        name = max(shares, key=lambda s: shares[s] * total[label] - dealt[label][s])
+        name = next((s for s in SPLITS if s in placed.get(g, ())), None)
+        name = name or max(shares, key=lambda s: shares[s] * total[label] - dealt[label][s])
         for i in members[g]:
             split[i] = name
             dealt[label][name] += 1
@@ -416,7 +424,10 @@ def assign_splits(
 
 
 def write_splits(folder: str | Path | None = None, seed: int = 0) -> Counter:
-    """Write ``splits.csv`` for the messages of ``folder`` and return how many each split got."""
+    """Write ``splits.csv`` for the messages of ``folder`` and return how many each split got.
+
+    Messages that are in the file already keep their split; without the file all are dealt out.
+    """
     folder = Path(folder) if folder else data_folder() / "support"
     messages = [
         m for m in read_messages(folder, read_labels(folder / "labels.yml")) if not m.file.startswith("challenge/")
@@ -425,7 +436,9 @@ def write_splits(folder: str | Path | None = None, seed: int = 0) -> Counter:
         raise mistakes[0]
     groups = near_duplicate_groups([m.text for m in messages])
     labels = [m.intents[0] if len(m.intents) == 1 else m.file for m in messages]
-    split = assign_splits(labels, groups, seed)
+    file = folder / "splits.csv"
+    before = read_splits(file) if file.is_file() else {}
+    split = assign_splits(labels, groups, seed, before=[before.get(m.id, ("", 0))[0] for m in messages])
     rows = sorted((m.id, s, g) for m, s, g in zip(messages, split, groups, strict=True))
     with open(folder / "splits.csv", "w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([("message_id", "split", "group"), *rows])
@@ -655,7 +668,7 @@ if __name__ == "__main__":
 
     if sys.argv[1:] != ["splits"]:
         sys.exit(
-            "usage: python -m agentlab.corpus splits   (writes data/support/splits.csv and the table in data/README.md anew)"
+            "usage: python -m agentlab.corpus splits   (places new messages in data/support/splits.csv and writes the table in data/README.md)"
         )
     try:
         print(dict(write_splits()))

@@ -6,6 +6,7 @@ Lesson 01 writes each of these by hand; here they stand ready for the later less
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -55,6 +56,19 @@ def align_labels(spans: Sequence[Span], offsets: Sequence[tuple[int, int]], tags
                 labels[i] = number[f"{prefix}-{span.type}"]
                 prefix = "I"
     return labels
+
+
+def words_and_groups(message: Message, groups: dict[str, str]) -> tuple[list[str], list[str]]:
+    """The words of a message, cut at white space, and for each the coarse group of the first span that it touches, or O.
+
+    ``groups`` maps a span type to its group, as `Labels.span_types` does.
+
+    >>> words_and_groups(Message("two kettles please", spans=(Span(4, 11, "product"),)), {"product": "Sales"})
+    (['two', 'kettles', 'please'], ['O', 'Sales', 'O'])
+    """
+    words = list(re.finditer(r"\S+", message.text))
+    kinds = (next((s.type for s in message.spans if s.start < w.end() and s.end > w.start()), None) for w in words)
+    return [w[0] for w in words], [groups[kind] if kind else "O" for kind in kinds]
 
 
 @dataclass(frozen=True)

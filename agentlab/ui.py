@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from agentlab.errors import AgentLabError
-from agentlab.show import figure_html, in_notebook, show_figure, show_table
+from agentlab.show import COLOURS, figure_html, in_notebook, new_figure, show_figure, show_table
 
 LONGEST_INPUT = 2000
 
@@ -58,6 +58,51 @@ def play_widget(label: str, answer: Callable[[str], str], start: str):
 
     button.on_click(run)
     return widgets.VBox([field, button, status])
+
+
+class LiveCurve:
+    """Loss and score of a training as it goes: pass it as ``on_epoch`` to `fit`, then call ``show()``.
+
+    In a live notebook the chart is redrawn in place after each epoch. ``show()`` leaves it as a figure.
+    """
+
+    def __init__(self, title: str):
+        self.title, self.rows, self.area = title, [], None
+
+    def __call__(self, row: dict) -> None:
+        self.rows.append(row)
+        if live():
+            from IPython.display import HTML, display
+
+            picture = HTML(figure_html(*self.draw()))
+            if self.area is None:
+                self.area = display(picture, display_id=True)
+            else:
+                self.area.update(picture)
+
+    def draw(self) -> tuple:
+        """The chart and its description."""
+        if not self.rows:
+            raise AgentLabError("There is no epoch to draw yet: pass the curve as on_epoch to fit() first.")
+        epochs = [r["epoch"] for r in self.rows]
+        figure, (left, right) = new_figure(7.5, 2.8, columns=2)
+        left.plot(epochs, [r["train_loss"] for r in self.rows], "o-", color=COLOURS["blue"])
+        left.set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
+        scores = [r["score"] for r in self.rows if "score" in r]
+        right.plot(epochs[: len(scores)], scores, "s-", color=COLOURS["vermilion"])
+        right.set(xlabel="epoch", ylabel="score on validation")
+        first, last = self.rows[0], self.rows[-1]
+        alt = f"Two line charts over {len(epochs)} epochs: the training loss goes from {first['train_loss']:.2f} to {last['train_loss']:.2f}"
+        return figure, f"{alt}{f', the score from {scores[0]:.3f} to {scores[-1]:.3f}' if scores else ''}."
+
+    def show(self) -> None:
+        """Leave the chart as a figure with its caption."""
+        if self.area is not None:
+            from IPython.display import HTML
+
+            self.area.update(HTML(""))
+        figure, alt = self.draw()
+        show_figure(figure, alt, self.title)
 
 
 class Slider(NamedTuple):

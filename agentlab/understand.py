@@ -16,12 +16,25 @@ from pathlib import Path
 import torch
 
 from agentlab import assets, corpus, evaluate, finetune
+from agentlab.augment import add_typos
 from agentlab.corpus import OUT_OF_SCOPE, Span
-from agentlab.encoding import encode
+from agentlab.encoding import align_labels, encode
 from agentlab.finetune import Config, Reader
 
 MAX_TOKENS = 128
-CONFIG = Config(epochs=8, learning_rate=2e-4, label_smoothing=0.05, dropout=0.2)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the models are made: the training, and how many mistyped copies of the messages go into it."""
+
+    training: Config
+    copies: int = 2
+    share: float = 0.3  # of the words of a copy
+
+
+FULL = Recipe(Config(epochs=5, learning_rate=2e-4, label_smoothing=0.05, dropout=0.2))
+QUICK = Recipe(Config(epochs=2, learning_rate=3e-4), copies=0)  # for tests and a first look: worse, and there in seconds
 
 
 @dataclass(frozen=True)
@@ -100,16 +113,20 @@ class Understander:
 
 
 def train(
-    config: Config = CONFIG, support: corpus.SupportCorpus | None = None, **options
+    recipe: Recipe = FULL, support: corpus.SupportCorpus | None = None, **options
 ) -> tuple[Understander, finetune.History]:
-    """Fine-tune both heads on the support corpus; temperature and threshold are chosen on its validation part."""
-    support = support or corpus.support()
+    """Fine-tune both heads on the support corpus; temperature and threshold are chosen on its validation part.
+
+    ``options`` go to `finetune.fit`.
+    """
+    support, config = support or corpus.support(), recipe.training
     intents, tags = [*support.labels.intents, OUT_OF_SCOPE], support.labels.bio_tags
     _, tokenizer = assets.load_encoder()
-    parts = {
-        name: encode([m for m in support.messages[name] if len(m.intents) < 2], tokenizer, tags, intents, MAX_TOKENS)
-        for name in ("train", "validation")
+    messages = {
+        name: [m for m in support.messages[name] if len(m.intents) < 2] for name in ("train", "validation")
     }
+    messages["train"] = add_typos(messages["train"], recipe.copies, recipe.share, config.seed)
+    parts = {name: encode(part, tokenizer, tags, intents, MAX_TOKENS) for name, part in messages.items()}
     reader = finetune.new_reader(intents, tags, seed=config.seed)
     history = finetune.fit(
         reader, parts["train"], parts["validation"], config, score=finetune.intent_accuracy, **options
@@ -125,17 +142,28 @@ def train(
     return Understander(reader, tokenizer, temperature, threshold), history
 
 
+def span_scores(reader: Understander, messages: Sequence[corpus.Message]) -> dict[str, evaluate.SpanScore]:
+    """Exact-match scores of the spans by type, and ``all``; truth and guess are laid on the same subwords."""
+    texts = [m.text for m in messages]
+    places = reader.tokenizer(texts, truncation=True, max_length=MAX_TOKENS, return_offsets_mapping=True)
+    tags, rows = reader.reader.tags, ([], [])
+    for m, u, offsets in zip(messages, reader(texts), places["offset_mapping"], strict=True):
+        for row, spans in zip(rows, (m.spans, u.spans), strict=True):
+            row.append([tags[i] if i >= 0 else "O" for i in align_labels(spans, offsets, tags)])
+    return evaluate.score_spans(*rows)
+
+
 @lru_cache(maxsize=2)
-def load(config: Config = CONFIG) -> Understander:
-    """The course's understander, trained at most once for this data, configuration and encoder."""
+def load(recipe: Recipe = FULL) -> Understander:
+    """The course's understander, trained at most once for this data, recipe and encoder."""
     from safetensors import SafetensorError, safe_open
 
-    key = json.dumps([corpus.fingerprint(), asdict(config), assets.encoder_name(), MAX_TOKENS])
+    key = json.dumps([corpus.fingerprint(), asdict(recipe), assets.encoder_name(), MAX_TOKENS])
     name = f"understander-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
     def build(folder: Path) -> None:
         print("Fine-tuning the models that understand messages, once (a few minutes) ...")
-        train(config)[0].save(folder)
+        train(recipe)[0].save(folder)
 
     def is_sound(folder: Path) -> bool:
         try:  # the header holds the length of the whole file, so this finds a cut one without reading it

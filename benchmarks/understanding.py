@@ -18,7 +18,7 @@ from importlib.metadata import version
 
 from agentlab import assets, corpus, evaluate, understand
 from agentlab.device import inspect_machine
-from agentlab.encoding import align_labels
+from agentlab.understand import FULL
 from benchmarks.finetune import RESULTS
 
 
@@ -37,7 +37,7 @@ def quality(reader: understand.Understander, support: corpus.SupportCorpus) -> d
         "intent_macro_f1_low": low,
         "intent_macro_f1_high": high,
         "challenge_macro_f1": evaluate.macro_f1([m.intent for m in support.challenge], [u.intent for u in hard]),
-        "span_f1": span_f1(reader, test),
+        "span_f1": understand.span_scores(reader, test)["all"].f1,
         "out_of_scope_auroc": evaluate.auroc([u.scope for u in read], [u.scope for u in read_out]),
         "in_scope_kept": sum(u.in_scope for u in read) / len(read),
         "in_scope_right_and_kept": sum(u.in_scope and r for u, r in zip(read, right, strict=True)) / len(read),
@@ -48,16 +48,6 @@ def quality(reader: understand.Understander, support: corpus.SupportCorpus) -> d
     for m, u in zip(support.challenge, hard, strict=True):
         kinds[m.kind].append(m.intent == u.intent)
     return figures | {f"challenge_accuracy_{kind}": sum(v) / len(v) for kind, v in sorted(kinds.items())}
-
-
-def span_f1(reader: understand.Understander, messages) -> float:
-    """Exact-match F1 over subword tags, both sides laid on the same tokens."""
-    offsets = reader.tokenizer([m.text for m in messages], truncation=True, max_length=128, return_offsets_mapping=True)
-    tags, truth, guess = reader.reader.tags, [], []
-    for m, u, places in zip(messages, reader([m.text for m in messages]), offsets["offset_mapping"], strict=True):
-        for spans, rows in ((m.spans, truth), (u.spans, guess)):
-            rows.append([tags[i] if i >= 0 else "O" for i in align_labels(spans, places, tags)])
-    return evaluate.score_spans(truth, guess)["all"].f1
 
 
 def speed(reader: understand.Understander, texts: list[str]) -> dict[str, float]:
@@ -92,7 +82,7 @@ def main(arguments: list[str]) -> None:
     support = corpus.support()
     rows, seconds = [], []
     for seed in range(options.seeds):
-        reader, history = understand.train(replace(understand.CONFIG, seed=seed), support)
+        reader, history = understand.train(replace(FULL, training=replace(FULL.training, seed=seed)), support)
         rows.append(quality(reader, support))
         seconds.append(history.seconds)
         print(json.dumps(rows[-1], indent=1), flush=True)

@@ -244,6 +244,21 @@ def test_groups_are_never_torn(groups, seed):
     assert split == corpus.assign_splits(labels, groups, seed)
 
 
+@given(st.lists(st.integers(0, 40), min_size=60, max_size=120), st.integers(0, 40))
+def test_new_messages_move_no_old_one(groups, more):
+    labels = [f"intent {g % 3}" for g in groups]
+    old = corpus.assign_splits(labels, groups)
+    wider = [*groups, *range(100, 100 + more), groups[0]]
+    now = corpus.assign_splits([*labels, *["intent 0"] * more, labels[0]], wider, before=[*old, *[""] * (more + 1)])
+    assert now[: len(old)] == old
+    assert now[-1] == old[0]  # a new near-duplicate goes where its group is
+    assert set(now) <= set(corpus.SPLITS)
+
+
+def test_a_message_that_joins_two_splits_takes_both_out_of_the_test():
+    assert corpus.assign_splits(["a"] * 3, [0, 0, 0], before=["test", "train", ""]) == ["train"] * 3
+
+
 def test_near_duplicate_groups_join_chains():
     texts = ["where is my blue parcel", "where is my blue parcel now", "stop it", "where is my blue parcel now??"]
     a, b, c, d = corpus.near_duplicate_groups(texts)

@@ -6,8 +6,9 @@ import pytest
 from agentlab import corpus, understand
 from agentlab.errors import AssetError
 from agentlab.finetune import Config
+from agentlab.understand import Recipe
 
-QUICK = Config(epochs=3, learning_rate=3e-4)
+QUICK = Recipe(Config(epochs=3, learning_rate=3e-4), copies=0)
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +72,9 @@ def test_what_was_saved_reads_the_same_and_a_damaged_folder_is_named(small, tmp_
         understand.Understander.read(tmp_path)
 
 
-def test_it_is_trained_once_per_configuration_and_anew_if_damaged(small, private_cache, monkeypatch, capsys):
+def test_it_is_trained_once_per_recipe_and_anew_if_damaged(small, private_cache, monkeypatch, capsys):
     calls = []
-    monkeypatch.setattr(understand, "train", lambda config: calls.append(config) or (small[0], None))
+    monkeypatch.setattr(understand, "train", lambda recipe: calls.append(recipe) or (small[0], None))
     understand.load.cache_clear()
     understand.load(QUICK)
     understand.load.cache_clear()

@@ -697,9 +697,8 @@ both_sides("the masked gradient", masked_dz(tags, z), token_cross_entropy(tags, 
 # each label in training, padding included.
 
 # %%
-import re
-
 from agentlab.assets import load_encoder
+from agentlab.encoding import words_and_groups
 
 _, tokenizer = load_encoder()
 TAGS = ("O", "Customer", "Sales", "Support")
@@ -708,18 +707,12 @@ WIDTH = 128
 
 def tokens_and_labels(message):
     """Token ids and coarse labels, the label on each word's first piece; padded to WIDTH with -100."""
-    words = list(re.finditer(r"\S+", message.text))
-    kinds = [
-        next((s.type for s in message.spans if s.start <= w.start() < s.end), None) for w in words
-    ]
-    encoded = tokenizer(
-        [w[0] for w in words], is_split_into_words=True, truncation=True, max_length=WIDTH
-    )
+    words, groups = words_and_groups(message, data.labels.span_types)
+    encoded = tokenizer(words, is_split_into_words=True, truncation=True, max_length=WIDTH)
     ids, labels, before = encoded["input_ids"], [], None
     for place in encoded.word_ids():
         known = place is not None and place != before
-        kind = kinds[place] if known else None
-        labels.append(TAGS.index(data.labels.span_types[kind] if kind else "O") if known else -100)
+        labels.append(TAGS.index(groups[place]) if known else -100)
         before = place
     padding = WIDTH - len(ids)
     return ids + [tokenizer.pad_token_id] * padding, labels + [-100] * padding
