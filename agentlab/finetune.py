@@ -209,6 +209,12 @@ def set_frozen(reader: Reader, freeze: int | str) -> None:
         block.requires_grad_(number >= frozen)
 
 
+def switch_on_checkpointing(encoder: nn.Module) -> None:
+    """Keep only the layers' inputs for the backward pass and compute the rest again; the name changed in transformers 5."""
+    switch = getattr(encoder, "activation_checkpointing_enable", None) or encoder.gradient_checkpointing_enable
+    switch()
+
+
 def parameter_groups(reader: Reader, config: Config) -> list[dict]:
     """Learning rates by depth; weight decay on matrices only, never on biases and norms."""
     depth = {id(p): 0 for p in reader.encoder.embeddings.parameters()}
@@ -301,9 +307,15 @@ def fit(
     trackers, such as tensorboard or wandb.
     Raises `TrainingError` for data that does not fit the reader and for a loss that is not a number.
     """
-    return Training(
+    from agentlab.device import release_memory
+
+    training = Training(
         reader, train, validation, config or Config(), folder, score, on_epoch, trackers, bar, save_every
-    ).run()
+    )
+    history = training.run()
+    del training
+    release_memory()
+    return history
 
 
 class Training:
@@ -339,7 +351,7 @@ class Training:
                 module.p = config.encoder_dropout
         set_frozen(self.reader, self.freeze_now())
         if config.checkpointing:
-            encoder.gradient_checkpointing_enable()
+            switch_on_checkpointing(encoder)
         self.reader.to(self.device)
         if self.precision == "bfloat16":
             self.reader.to(torch.bfloat16)

@@ -62,7 +62,7 @@ def peer_model(intents):
     torch.manual_seed(0)
     source, _ = assets.load_encoder()
     config = type(source.config).from_dict(source.config.to_dict())
-    config.num_labels = len(intents)
+    config.id2label = dict(enumerate(intents))
     model = transformers.BertForSequenceClassification(config)
     model.bert.load_state_dict(source.state_dict(), strict=False)
     return model

@@ -37,6 +37,7 @@ PROFILE = "auto"
 SEED = 0
 
 # %%
+import random
 import time
 
 import numpy as np
@@ -46,9 +47,9 @@ from agentlab.lesson import begin, record
 
 lesson = begin("03_fine_tune", PROFILE, SEED)
 QUICK = lesson.profile == "quick"
-MESSAGES = 700 if QUICK else 2000  # for the experiments; the model of the course gets all
-EPOCHS = 5 if QUICK else 6
-SECONDS = 1.0 if QUICK else 4.0  # how long each way is timed
+MESSAGES = 500 if QUICK else 2000  # for the experiments; the model of the course gets all
+EPOCHS = 3 if QUICK else 6
+SECONDS = 0.6 if QUICK else 4.0  # how long each way is timed
 SEEDS = 2 if QUICK else 3
 
 # %% [markdown]
@@ -62,10 +63,10 @@ from agentlab.show import say, show_table
 
 data = corpus.support()
 floor = corpus.tfidf_classifier().fit([m.text for m in data.train], [m.intent for m in data.train])
-hurried = "i wnat to snd teh hedfones bak an get my mony"
+hurried = "whn wil my tosater com, its 5 dasy alredy"
 floor_says = floor.predict([hurried])[0]
 say(f"*{hurried}* The floor says: **{floor_says}**.")
-assert floor_says != "return_item", "the story needs a message that the floor gets wrong"
+assert floor_says != "track_order", "the story needs a message that the floor gets wrong"
 
 # %% [markdown]
 # None of its words, spelt like this, was among those that the floor has counted. An encoder cuts words into pieces and has read
@@ -160,7 +161,8 @@ from agentlab.encoding import Encoded
 from agentlab.finetune import Config, fit, new_reader, predict
 
 order = np.random.default_rng(SEED).permutation(len(data.train))[:MESSAGES]
-some, validation = [data.train[i] for i in order], data.validation
+some = [data.train[i] for i in order]
+validation = random.Random(SEED).sample(data.validation, 250) if QUICK else data.validation
 
 
 def tagged(messages, aligned):
@@ -369,14 +371,13 @@ assert abs(first_loss - np.log(len(INTENTS))) < 0.35
 # and you know it after seconds instead of hours. As a control we give the same messages random labels. **Predict:** will that fail?
 
 # %%
-import random
 from dataclasses import replace
 
 from agentlab.show import COLOURS, new_figure, show_figure
 
 sixteen = train_items[:16]
 mixed = [replace(i, intent=random.Random(n).randrange(len(INTENTS))) for n, i in enumerate(sixteen)]
-by_heart = Config(epochs=25, batch_size=16, learning_rate=5e-4, head_learning_rate=5e-3, dropout=0, schedule="constant")  # fmt: skip
+by_heart = Config(epochs=20, batch_size=16, learning_rate=5e-4, head_learning_rate=5e-3, dropout=0, schedule="constant")  # fmt: skip
 losses = {}
 for name, items in (("true labels", sixteen), ("random labels", mixed)):
     history = fit(new_reader(INTENTS, seed=SEED), items, config=by_heart, bar=False)
@@ -391,7 +392,7 @@ ax.legend()
 ends = [v[-1] for v in losses.values()]
 show_figure(
     figure,
-    f"Line chart of the loss over 25 steps on one batch: it falls to {ends[0]:.3f} with true labels and to {ends[1]:.3f} with random ones.",
+    f"Line chart of the loss over 20 steps on one batch: it falls to {ends[0]:.3f} with true labels and to {ends[1]:.3f} with random ones.",
     "Both are learned by heart.",
 )
 assert max(ends) < 0.3
@@ -523,7 +524,7 @@ def article_model():
     """transformers' own classification head on the course's encoder."""
     torch.manual_seed(SEED)
     settings = type(source.config).from_dict(
-        {**source.config.to_dict(), "num_labels": len(INTENTS)}
+        {**source.config.to_dict(), "id2label": dict(enumerate(INTENTS))}
     )
     model = transformers.BertForSequenceClassification(settings)
     model.bert.load_state_dict(source.state_dict(), strict=False)
@@ -574,6 +575,7 @@ show_table(
 record("ours_accuracy", ours_accuracy)
 record("article_accuracy", article_accuracy)
 record("control_accuracy", control_accuracy)
+del theirs, lost
 
 # %% [markdown]
 # The article's loop would get there, given hours. In a workshop, and for somebody who wants to try ten ideas, that is the difference
@@ -587,7 +589,7 @@ record("control_accuracy", control_accuracy)
 device = torch.device("cpu")
 
 
-def timed_step(model, loss_of, optimizer, items, pad_to=None, rounds=3):
+def timed_step(model, loss_of, optimizer, items, pad_to=None, rounds=2):
     """Milliseconds per message of forward, backward and optimizer."""
     parts = np.zeros(3)
     for n in range(rounds + 1):
@@ -622,6 +624,7 @@ budget = {
 }  # fmt: skip
 figure, ax = new_figure(7, 2.2)
 left = np.zeros(len(budget))
+del slow, quick_reader
 for part, colour, hatch in zip(
     ("forward", "backward", "optimizer"), ("blue", "orange", "green"), ("", "//", ".."), strict=True
 ):
@@ -665,11 +668,10 @@ buckets = [
 
 
 def per_second(step, batches, seconds=SECONDS):
-    """Messages per second of a step, after two to warm up."""
-    for batch in batches[:2]:
-        step(batch)
+    """Messages per second of a step, after one to warm up."""
+    step(batches[0])
     count, began = 0, time.perf_counter()
-    for batch in batches[2:] * 50:
+    for batch in batches[1:] * 50:
         step(batch)
         count += len(batch)
         if time.perf_counter() - began > seconds:
@@ -820,11 +822,14 @@ show_table(rows, "Weights, gradients and AdamW's state: on paper, and weighed af
 
 
 # %%
+from agentlab.finetune import switch_on_checkpointing
+
+
 def activation_bytes(batch_size, width, checkpointing=False):
     """Bytes that one forward pass keeps for the backward pass, parameters not counted."""
     model = new_reader(INTENTS, seed=SEED).train()
     if checkpointing:
-        model.encoder.gradient_checkpointing_enable()
+        switch_on_checkpointing(model.encoder)
     own, kept = {p.untyped_storage().data_ptr() for p in model.parameters()}, {}
 
     def note(tensor):
@@ -929,11 +934,12 @@ assert apart < 1e-6
 # Frozen layers need no gradient: less time and memory, and less freedom. **Predict** the order of the accuracies, then of the speeds.
 
 # %%
-TRIAL = Config(epochs=2 if QUICK else 3, learning_rate=4e-4, seed=SEED)
+TRIAL = Config(epochs=1 if QUICK else 3, learning_rate=4e-4, seed=SEED)
+trial_items = train_items[: 150 if QUICK else 1200]
 rows = []
 for what, freeze in (("head only", "encoder"), ("upper layer", 6), ("upper three layers", 4), ("all layers", 1), ("all and the embeddings", 0)):  # fmt: skip
     model = new_reader(INTENTS, seed=SEED)
-    trial = fit(model, train_items, config=replace(TRIAL, freeze=freeze), bar=False)
+    trial = fit(model, trial_items, config=replace(TRIAL, freeze=freeze), bar=False)
     rows.append(
         {
             "what learns": what,
@@ -942,7 +948,7 @@ for what, freeze in (("head only", "encoder"), ("upper layer", 6), ("upper three
             "accuracy": intent_accuracy(model, validation_items),
         }
     )
-show_table(rows, f"{TRIAL.epochs} epochs on {len(train_items)} messages, accuracy on validation")
+show_table(rows, f"{TRIAL.epochs} epochs on {len(trial_items)} messages, accuracy on validation")
 
 # %% [markdown]
 # The embedding table holds half of all numbers and each message touches a few dozen of its rows: freezing it costs next to nothing. For
@@ -984,7 +990,7 @@ assert history.best_epoch == stop_early(scores, len(scores))[0]
 # %%
 from agentlab.augment import add_typos
 
-clean = some[: 500 if QUICK else 1200]
+clean = some[: 200 if QUICK else 1000]
 hurried_validation = add_typos(validation, 1, 0.35, seed=99)[len(validation) :]
 hurried_items = encode(hurried_validation, tokenizer, TAGS, INTENTS)
 say(f"A typing mistake made by the machine: *{hurried_validation[0].text}*")
@@ -1004,11 +1010,10 @@ def several(messages, **options):
 
 results = {
     "plain": several(clean, dropout=0.0),
-    "dropout 0.3, smoothing 0.1": several(clean, dropout=0.3, label_smoothing=0.1),
-    "half of the messages mistyped too": several(
-        add_typos(clean, 1, 0.3), dropout=0.0, epochs=TRIAL.epochs
-    ),
+    "with a mistyped copy of each message": several(add_typos(clean, 1, 0.3), dropout=0.0),
 }
+if not QUICK:
+    results["dropout 0.3, smoothing 0.1"] = several(clean, dropout=0.3, label_smoothing=0.1)
 show_table(
     [
         {
@@ -1020,7 +1025,7 @@ show_table(
     ],
     f"Accuracy on validation, mean and standard deviation of {SEEDS} seeds, {len(clean)} messages",
 )
-plain, typed = results["plain"], results["half of the messages mistyped too"]
+plain, typed = results["plain"], results["with a mistyped copy of each message"]
 record("gain_from_typos", float(typed[:, 1].mean() - plain[:, 1].mean()))
 
 # %% [markdown]
@@ -1040,7 +1045,7 @@ def train(model, batches, score, epochs, rate):
     for _ in range(epochs):
         for ids, mask, labels in batches:
             p = model(ids, mask).softmax(-1)
-            loss = torch.nn.functional.cross_entropy(p.flatten(0, 1), labels.flatten())
+            loss = F.cross_entropy(p.flatten(0, 1), labels.flatten())
             loss.backward()
             optimizer.step()
         model.eval()
@@ -1055,9 +1060,12 @@ say(f"```python{LISTING}```")
 # Its symptoms, measured on a tagger for the four labels. Look for what each says about the code:
 
 # %%
+import copy
 import math
 
-space = {"torch": torch, "math": math}
+import torch.nn.functional as F
+
+space = {"torch": torch, "math": math, "copy": copy, "F": F}
 exec(LISTING, space)
 small_batches = []
 for start in range(0, 320, 16):
@@ -1111,11 +1119,9 @@ def symptoms(train):
         "training passes with dropout on, after the first evaluation": sum(
             m is True for m in model.modes[first:]
         ),
-        "loss of probabilities as if logits": float(
-            torch.nn.functional.cross_entropy(z.softmax(-1), y)
-        ),
+        "loss of probabilities as if logits": float(F.cross_entropy(z.softmax(-1), y)),
         "largest gradient left at the end": max(
-            float(p.grad.abs().max()) for p in model.parameters()
+            float(p.grad.detach().abs().max()) for p in model.parameters()
         ),
         "share of scored places that are no words": float(
             np.mean([(m == 0).float().mean() for _, m, _ in small_batches])
@@ -1182,7 +1188,7 @@ truth, guess = [m.intent for m in test], [u.intent for u in read_test]
 floor_guess = list(floor.predict([m.text for m in test]))
 
 
-def interval(pairs, figure, rounds=200):
+def interval(pairs, figure, rounds=50 if QUICK else 300):
     low, high = evaluate.bootstrap(pairs, lambda sample: figure(*zip(*sample, strict=True)), rounds)
     return f"{low:.3f} to {high:.3f}"
 
