@@ -91,6 +91,8 @@ class LiveCurve:
         scores = [r["score"] for r in self.rows if "score" in r]
         right.plot(epochs[: len(scores)], scores, "s-", color=COLOURS["vermilion"])
         right.set(xlabel="epoch", ylabel="score on validation")
+        for ax in (left, right):
+            ax.xaxis.get_major_locator().set_params(integer=True)
         first, last = self.rows[0], self.rows[-1]
         alt = f"Two line charts over {len(epochs)} epochs: the training loss goes from {first['train_loss']:.2f} to {last['train_loss']:.2f}"
         return figure, f"{alt}{f', the score from {scores[0]:.3f} to {scores[-1]:.3f}' if scores else ''}."

@@ -2,8 +2,9 @@
 
 import sys
 
-from benchmarks import finetune, understanding
+from benchmarks import finetune, readme, understanding
 
 if __name__ == "__main__":
     finetune.main(sys.argv[1:])
     understanding.main([])
+    readme.write()

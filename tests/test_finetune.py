@@ -403,3 +403,19 @@ def test_the_real_encoder_takes_the_heads():
         quick_fit(model, [Encoded([101, 2000 + n, 102], [IGNORE] * 3, n % 2) for n in range(8)], Config(epochs=1)).steps
         == 1
     )
+
+
+def test_tensorboard_gets_a_row_per_epoch(tmp_path):
+    from tensorboardX.proto.event_pb2 import Event
+
+    quick_fit(reader(), messages(40), validation=messages(20, seed=1), folder=tmp_path, trackers=["tensorboard"])
+    seen = {}
+    for file in tmp_path.rglob("events.out.tfevents.*"):
+        data = file.read_bytes()
+        while data:  # a record: its length in 8 bytes, a checksum in 4, the event, a checksum in 4
+            end = 12 + int.from_bytes(data[:8], "little")
+            for value in Event.FromString(data[12:end]).summary.value:
+                seen.setdefault(value.tag, []).append(value.simple_value)
+            data = data[end + 4 :]
+    assert len(seen["train_loss"]) == len(seen["score"]) == PLAIN.epochs
+    assert seen["train_loss"][-1] < seen["train_loss"][0]

@@ -210,3 +210,10 @@ def test_the_guide_and_the_labels_name_the_same():
 def test_the_version_is_one():
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == agentlab.__version__
     assert agentlab.__version__ in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_figures_in_the_readme_are_those_that_were_measured():
+    from benchmarks import readme
+
+    between = README.split(readme.MARKS[0])[1].split(readme.MARKS[1])[0]
+    assert between.strip() == readme.table()

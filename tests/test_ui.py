@@ -96,3 +96,18 @@ def test_a_value_that_cannot_be_drawn_is_a_sentence_and_the_old_figure_stays():
 def test_where_nothing_runs_the_figure_stands_as_at_the_start(capsys):
     ui.explore(draw, SLIDERS, "One line.")
     assert "from zero to 2" in capsys.readouterr().out
+
+
+def test_the_live_curve_says_what_it_shows(capsys):
+    curve = ui.LiveCurve("A training.")
+    with pytest.raises(AgentLabError, match="pass the curve as on_epoch"):
+        curve.show()
+    for epoch, (loss, score) in enumerate([(2.0, 0.5), (1.0, 0.7)], start=1):
+        curve({"epoch": epoch, "train_loss": loss, "score": score})
+    curve.show()
+    said = capsys.readouterr().out
+    assert "the training loss goes from 2.00 to 1.00, the score from 0.500 to 0.700" in said
+    without = ui.LiveCurve("No validation.")
+    without({"epoch": 1, "train_loss": 2.0})
+    without.show()
+    assert "score" not in capsys.readouterr().out.split("Two line charts")[1]

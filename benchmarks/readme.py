@@ -1,0 +1,49 @@
+"""The table of measured figures in the README, made from ``benchmarks/results``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from benchmarks.finetune import RESULTS
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+ARTICLE = "the article's way"
+MARKS = ("<!-- figures: written by `make bench` -->", "<!-- end of figures -->")
+
+
+def table() -> str:
+    """The Markdown table, from the result files that are there."""
+
+    def read(name: str) -> dict:
+        return json.loads((RESULTS / name).read_text(encoding="utf-8"))
+
+    speed, quality = read("finetune_banking77.json"), read("understanding.json")
+    mean, rate, quick = quality["mean"], speed["examples_per_second"], quality["speed"]
+    seeds = f"{quality['seeds']} seed{'s' if quality['seeds'] > 1 else ''}"
+    rows = [
+        ("Fine-tuning, messages per second", f"{rate['agentlab']:.0f}", f"{rate['Trainer at its best']:.0f} transformers' `Trainer` at its best; {rate[ARTICLE]:.1f} the article's way"),
+        (f"Banking77, test accuracy after {speed['training_seconds']:.0f} s of training", f"{speed['test_accuracy']:.1%}", "93.7% published for BERT"),
+        (f"Intents of the support corpus, macro F1 on test ({seeds})", f"{mean['intent_macro_f1']:.3f}", f"{quality['floor_macro_f1']:.3f} TF-IDF floor"),
+        ("Intents of the challenge set, macro F1", f"{mean['challenge_macro_f1']:.3f}", f"{quality['floor_challenge_macro_f1']:.3f} TF-IDF floor"),
+        ("Spans, F1 by exact match", f"{mean['span_f1']:.3f}", ""),
+        ("Out of scope, AUROC", f"{mean['out_of_scope_auroc']:.3f}", f"at the threshold {mean['in_scope_right_and_kept']:.0%} of customers kept and understood, {mean['out_of_scope_recall']:.0%} of the rest refused"),
+        ("Understanding, messages per second in a batch", f"{quick['agentlab_messages_per_second']:.0f}", f"{quick['pipeline_messages_per_second']:.0f} `transformers.pipeline`, intents only"),
+        ("Understanding, milliseconds for one message", f"{quick['agentlab_median_milliseconds']:.1f}", f"{quick['pipeline_median_milliseconds']:.1f} `transformers.pipeline`, intents only"),
+    ]  # fmt: skip
+    lines = ["| figure | agentlab | beside it, in the same run |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows)]  # fmt: skip
+    machine = quality["machine"]
+    return "\n".join(
+        [*lines, "", f"{machine['cores']} CPU cores, {machine['memory_gib']:.0f} GiB, torch {quality['versions']['torch']}. Published figures are not from this run."]
+    )  # fmt: skip
+
+
+def write() -> None:
+    """Put the table between its marks in the README."""
+    text = README.read_text(encoding="utf-8")
+    before, rest = text.split(MARKS[0])
+    README.write_text(f"{before}{MARKS[0]}\n{table()}\n{MARKS[1]}{rest.split(MARKS[1])[1]}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write()
