@@ -43,7 +43,7 @@ def test_one_message_alone_is_understood_as_in_a_batch(small):
     texts = [m.text for m in part.test[:9]]
     together, alone = reader(texts), [reader([t])[0] for t in texts]
     assert [u.intent for u in together] == [u.intent for u in alone]
-    assert [u.confidence for u in together] == pytest.approx([u.confidence for u in alone], abs=1e-4)
+    assert [u.confidence for u in together] == pytest.approx([u.confidence for u in alone], abs=0.02)
     assert reader([]) == []
 
 

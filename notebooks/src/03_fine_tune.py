@@ -656,6 +656,7 @@ show_figure(
 # the ones before. **Guess** the factors first.
 
 # %%
+from agentlab.device import release_memory
 from agentlab.encoding import length_buckets
 from agentlab.finetune import Training
 
@@ -722,6 +723,7 @@ ladder = {
     "+ embedding table frozen": per_second(fit_step(precision="float32", freeze=1), buckets),
     "+ bfloat16 with float32 copies": per_second(fit_step(precision="auto", freeze=1), buckets),
 }
+release_memory()
 figure, ax = new_figure(7.5, 3.2)
 names, values = list(ladder), list(ladder.values())
 ax.barh(names[::-1], values[::-1], color=COLOURS["blue"])
@@ -837,7 +839,7 @@ def activation_bytes(batch_size, width, checkpointing=False):
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # the tensor itself would hold its own graph for ever
 
     ids = torch.randint(5, 1000, (batch_size, width))
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
