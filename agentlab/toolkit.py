@@ -1,0 +1,440 @@
+"""Tools that a model can call safely: an ordinary typed function becomes a name, a JSON Schema and a checked call.
+
+A tool never raises into the agent's loop. Each call gives a `ToolResult`: *ok*; *retry*, where the model can mend its
+arguments and is told how; or *failed*, where it should stop. Validation is pydantic's, the schema that of JSON Schema 2020-12.
+
+Not covered: tools that stream, asynchronous tools.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import json
+import logging
+import multiprocessing
+import re
+import sys
+import threading
+import time
+import typing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import pydantic
+from docstring_parser import parse as parse_docstring
+
+from agentlab.errors import AgentLabError, UnknownName
+
+RESERVED = ("idempotency_key", "tool", "name", "arguments")
+LONGEST_OUTPUT = 4000  # characters of JSON
+log = logging.getLogger("agentlab.toolkit")
+
+
+class ToolDefinitionError(AgentLabError):
+    """A function that a model could not use as a tool; says what is missing."""
+
+
+class Retry(AgentLabError):
+    """Raised inside a tool: the call was wrong in a way that the model can mend; the text says what would be right."""
+
+
+class Effect(Enum):
+    """What a call does to the world: READ may be repeated and cached, WRITE changes something."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+READ, WRITE = Effect.READ, Effect.WRITE
+
+
+@dataclass(frozen=True)
+class ToolResult:
+    """What came of a call. ``status`` is ok, retry or failed; ``value`` is JSON data, ``message`` says what was wrong."""
+
+    tool: str
+    status: str
+    value: Any = None
+    message: str = ""
+    seconds: float = 0.0
+    cached: bool = False
+
+    @property
+    def ok(self) -> bool:
+        return self.status == "ok"
+
+    def text(self, longest: int = LONGEST_OUTPUT) -> str:
+        """What a model is shown: the value as JSON, cut if it is too long, or what was wrong."""
+        if not self.ok:
+            return f"{self.status}: {self.message}"
+        whole = json.dumps(self.value, ensure_ascii=False)
+        return whole if len(whole) <= longest else f"{whole[:longest]} ... (cut: {longest} of {len(whole)} characters)"
+
+
+# --- a tool --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A function with its name, description, JSON Schema and effect; made by `tool`."""
+
+    name: str
+    description: str
+    function: Callable
+    effect: Effect
+    arguments: type[pydantic.BaseModel]
+    timeout: float | None = None
+    isolated: bool = False
+
+    def __call__(self, *args, **kwargs):
+        """The plain function, for people: no validation, and errors are raised."""
+        return self.function(*args, **kwargs)
+
+    @property
+    def schema(self) -> dict:
+        """The JSON Schema of the arguments."""
+        schema = self.arguments.model_json_schema()
+        return {k: v for k, v in schema.items() if k != "title"}
+
+    def openai(self) -> dict:
+        """The tool in OpenAI's function format."""
+        return {"type": "function", "function": {"name": self.name, "description": self.description, "parameters": self.schema}}  # fmt: skip
+
+
+def tool(
+    function: Callable | None = None,
+    *,
+    effect: Effect = READ,
+    name: str | None = None,
+    timeout: float | None = None,
+    isolated: bool = False,
+):
+    """Make a tool of a typed, documented function.
+
+    The description is the docstring's first part; each argument needs a type and an entry under ``Args:``. ``timeout`` is
+    in seconds; an ``isolated`` tool runs in a process of its own, which is ended when the time is over. Raises
+    `ToolDefinitionError` for a function that a model could not use.
+
+    >>> @tool
+    ... def add(a: int, b: int = 1) -> int:
+    ...     '''Add two numbers.
+    ...
+    ...     Args:
+    ...         a: the first number
+    ...         b: the second number
+    ...     '''
+    ...     return a + b
+    >>> Toolbox([add]).call("add", {"a": "2"}).value
+    3
+    """
+    if function is None:
+        return lambda f: tool(f, effect=effect, name=name, timeout=timeout, isolated=isolated)
+    name = name or function.__name__
+    arguments = _arguments_model(name, function)
+    if isolated and not _importable(function):
+        raise ToolDefinitionError(
+            f"Tool {name} is isolated, but another process could not import it. Define it at the top level of a module."
+        )
+    about = parse_docstring(inspect.getdoc(function) or "")
+    description = " ".join(filter(None, (about.short_description, about.long_description))).replace("\n", " ")
+    return Tool(name, description, function, effect, arguments, timeout, isolated)
+
+
+def _arguments_model(name: str, function: Callable) -> type[pydantic.BaseModel]:
+    """A pydantic model of a function's arguments; raises `ToolDefinitionError`."""
+
+    def refuse(why: str):
+        raise ToolDefinitionError(f"{name} cannot be a tool: {why}")
+
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name):
+        refuse("a name has lower-case letters, digits and underscores, and begins with a letter.")
+    about = parse_docstring(inspect.getdoc(function) or "")
+    if not about.short_description:
+        refuse("it has no docstring, so a model would not know what it is for.")
+    said = {p.arg_name: p.description for p in about.params if p.description}
+    try:
+        types = typing.get_type_hints(function, include_extras=True)
+    except NameError as error:
+        refuse(f"a type hint cannot be read ({error}).")
+    fields: dict[str, Any] = {}
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+            refuse(f"argument {parameter.name} is variable or positional only; a model names its arguments one by one.")
+        if parameter.name in RESERVED or parameter.name.startswith("_"):
+            refuse(f"argument name {parameter.name} is reserved.")
+        if parameter.name not in types:
+            refuse(f"argument {parameter.name} has no type.")
+        if parameter.name not in said:
+            refuse(f"argument {parameter.name} is not described under Args: in the docstring.")
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[parameter.name] = (types[parameter.name], pydantic.Field(default, description=said[parameter.name].replace("\n", " ")))  # fmt: skip
+    if unknown := sorted(set(said) - set(fields)):
+        refuse(f"the docstring describes {unknown[0]}, which is no argument.")
+    try:
+        model = pydantic.create_model(name, __config__=pydantic.ConfigDict(extra="forbid"), **fields)
+        model.model_json_schema()
+    except (pydantic.errors.PydanticUserError, NameError) as error:
+        refuse(f"a type has no JSON Schema ({str(error).splitlines()[0]}).")
+    return model
+
+
+def _importable(function: Callable) -> bool:
+    found = sys.modules.get(function.__module__)
+    return function.__module__ != "__main__" and "<locals>" not in function.__qualname__ and found is not None
+
+
+# --- a toolbox -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Call:
+    """A line of the call log."""
+
+    tool: str
+    arguments: Any
+    result: ToolResult
+
+
+@dataclass
+class Toolbox:
+    """Tools by name, with a log of every call, a cache for READ tools and idempotency for WRITE tools."""
+
+    tools: Sequence[Tool] = ()
+    log: list[Call] = field(default_factory=list)
+    cache_hits: int = 0
+
+    def __post_init__(self):
+        self._tools: dict[str, Tool] = {}
+        self._cache: dict[str, Any] = {}
+        self._done: dict[str, tuple[str, ToolResult]] = {}
+        self._lock = threading.RLock()
+        for one in self.tools:
+            self.add(one)
+
+    def __iter__(self) -> Iterator[Tool]:
+        return iter(self._tools.values())
+
+    def __len__(self) -> int:
+        return len(self._tools)
+
+    def __getitem__(self, name: str) -> Tool:
+        if name not in self._tools:
+            raise UnknownName("tool", name, self._tools)
+        return self._tools[name]
+
+    def add(self, one: Tool) -> None:
+        """Add a tool; raises `ToolDefinitionError` where the name is taken."""
+        if not isinstance(one, Tool):
+            raise ToolDefinitionError(f"{one!r} is no tool; put @tool above the function.")
+        if one.name in self._tools:
+            raise ToolDefinitionError(f"There is already a tool called {one.name}.")
+        self._tools[one.name] = one
+
+    def subset(self, names: Iterable[str]) -> Toolbox:
+        """A new toolbox with some of the tools, with a log and cache of its own."""
+        return Toolbox([self[name] for name in names])
+
+    def describe(self) -> str:
+        """The tools as lines for a prompt: name, arguments with types, description."""
+        return "\n".join(f"{t.name}({', '.join(_shown(t.schema))}): {t.description}" for t in self)
+
+    def openai(self) -> list[dict]:
+        """All tools in OpenAI's function format."""
+        return [t.openai() for t in self]
+
+    # --- calls ---
+
+    def validate(self, name: str, arguments: dict | str) -> dict | ToolResult:
+        """The arguments as the function takes them, or a retry that says what is wrong with them."""
+
+        def retry(message: str) -> ToolResult:
+            return ToolResult(name, "retry", message=message)
+
+        if name not in self._tools:
+            return retry(
+                f"There is no tool {name!r}.{_did_you_mean(name, self._tools)} Tools: {', '.join(self._tools)}."
+            )
+        if isinstance(arguments, str):
+            try:
+                arguments = json.loads(arguments or "{}")
+            except ValueError as error:
+                return retry(f"The arguments are not JSON ({error}).")
+        if not isinstance(arguments, dict):
+            return retry(f"The arguments must be an object such as {{...}}; got {type(arguments).__name__}.")
+        model = self._tools[name].arguments
+        try:
+            checked = model.model_validate(arguments)
+        except pydantic.ValidationError as error:
+            return retry(" ".join(_explain(e, model) for e in error.errors()))
+        return {key: getattr(checked, key) for key in model.model_fields}
+
+    def call(self, name: str, arguments: dict | str, idempotency_key: str | None = None) -> ToolResult:
+        """Call a tool; never raises, whatever the tool or the arguments do.
+
+        A READ call with the same arguments as before comes from the cache until some WRITE succeeds. A WRITE call whose
+        ``idempotency_key`` was used before is not done again: the first result comes back.
+        """
+        began = time.perf_counter()
+        result = self._call(name, arguments, idempotency_key)
+        result = ToolResult(
+            result.tool, result.status, result.value, result.message, time.perf_counter() - began, result.cached
+        )
+        with self._lock:
+            self.log.append(Call(name, arguments, result))
+        return result
+
+    def _call(self, name: str, arguments: dict | str, key: str | None) -> ToolResult:
+        checked = self.validate(name, arguments)
+        if isinstance(checked, ToolResult):
+            return checked
+        one = self._tools[name]
+        data = one.arguments.model_construct(**checked).model_dump(mode="json")
+        signature = f"{name} {json.dumps(data, sort_keys=True)}"
+        if one.effect is READ:
+            with self._lock:
+                if signature in self._cache:
+                    self.cache_hits += 1
+                    return ToolResult(name, "ok", json.loads(self._cache[signature]), cached=True)
+            result = run(one, checked, data)
+            if result.ok:
+                with self._lock:
+                    self._cache[signature] = json.dumps(result.value)
+            return result
+        with self._lock:  # one write at a time, so that a key cannot slip through twice
+            if key is not None and key in self._done:
+                before, result = self._done[key]
+                if before != signature:
+                    return ToolResult(name, "failed", message=f"The key {key!r} was used for another call; each action needs its own.")  # fmt: skip
+                return ToolResult(name, result.status, result.value, result.message, cached=True)
+            result = run(one, checked, data)
+            if result.status != "retry":
+                self._cache.clear()
+                if key is not None:
+                    self._done[key] = signature, result
+            return result
+
+
+# --- running one ---------------------------------------------------------------------------------------------
+
+
+def run(one: Tool, arguments: dict, data: dict) -> ToolResult:
+    """Run a tool on checked arguments (``data``: the same as JSON), within its time; errors become results."""
+    try:
+        if one.isolated:
+            value = _in_child(one, data)
+        elif one.timeout:
+            value = _in_thread(one, arguments)
+        else:
+            value = one.function(**arguments)
+        return ToolResult(one.name, "ok", pydantic.TypeAdapter(Any).dump_python(value, mode="json"))
+    except Retry as error:
+        return ToolResult(one.name, "retry", message=str(error))
+    except AgentLabError as error:
+        return ToolResult(one.name, "failed", message=str(error))
+    except (TimeoutError, FutureTimeout):
+        return ToolResult(one.name, "failed", message=f"{one.name} took longer than {one.timeout:g} seconds.")
+    except Exception:
+        log.exception("tool %s", one.name)
+        return ToolResult(one.name, "failed", message=f"{one.name} does not work at the moment.")
+
+
+def _in_thread(one: Tool, arguments: dict) -> Any:
+    """Wait at most ``timeout``. A thread cannot be stopped: what hangs goes on behind; mark such tools isolated."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix=one.name)
+    try:
+        return pool.submit(one.function, **arguments).result(one.timeout)
+    finally:
+        pool.shutdown(wait=False)
+
+
+def _in_child(one: Tool, data: dict) -> Any:
+    """Run in a process of its own, and end it when the time is over. JSON goes in and comes out."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    where = (one.function.__module__, one.function.__qualname__)
+    child = context.Process(target=_child, args=(*where, json.dumps(data), theirs), daemon=True)
+    child.start()
+    theirs.close()
+    try:
+        if not ours.poll(one.timeout):
+            raise TimeoutError
+        kind, value = json.loads(ours.recv_bytes())
+    except EOFError:
+        child.join(1)
+        raise AgentLabError(f"{one.name} ended without an answer (exit code {child.exitcode}).") from None
+    finally:
+        if child.is_alive():
+            child.join(0.5)
+        if child.is_alive():
+            child.kill()
+        child.join()
+        ours.close()
+    if kind == "retry":
+        raise Retry(value)
+    if kind == "failed":
+        raise AgentLabError(value)
+    return value
+
+
+def _child(module: str, qualname: str, data: str, answer) -> None:
+    """In the child: find the tool, check the arguments again, call it, send JSON."""
+    found: Any = importlib.import_module(module)
+    for part in qualname.split("."):
+        found = getattr(found, part)
+    one = found if isinstance(found, Tool) else tool(found)
+    checked = one.arguments.model_validate(json.loads(data))
+    result = run(Tool(one.name, one.description, one.function, one.effect, one.arguments), {k: getattr(checked, k) for k in one.arguments.model_fields}, {})  # fmt: skip
+    answer.send_bytes(json.dumps((result.status, result.value if result.ok else result.message)).encode())
+
+
+# --- what was wrong, in words --------------------------------------------------------------------------------
+
+
+def _did_you_mean(word: object, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(str(word).lower(), [str(k) for k in known], n=1, cutoff=0.6)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def _explain(error: dict, model: type[pydantic.BaseModel]) -> str:
+    """One of pydantic's errors as a sentence that says what would be right."""
+    where = ".".join(str(part) for part in error["loc"]) or "The arguments"
+    given, kind, context = error.get("input"), error["type"], error.get("ctx", {})
+    if kind == "missing":
+        about = model.model_fields.get(str(error["loc"][0]))
+        return f"{where} is missing{f': {about.description}' if about is not None and about.description else ''}."
+    if kind == "extra_forbidden":
+        return f"{where} is no argument.{_did_you_mean(where, model.model_fields)} Arguments: {', '.join(model.model_fields) or 'none'}."
+    if kind in ("enum", "literal_error"):
+        choices = re.findall(r"'([^']*)'", context.get("expected", ""))
+        return f"{where} is {given!r}; it must be {context.get('expected')}.{_did_you_mean(given, choices)}"
+    said = error["msg"][0].lower() + error["msg"][1:]
+    return f"{where} is {given!r}, but {said.removeprefix('value error, ').rstrip('.')}."
+
+
+def _shown(schema: dict) -> list[str]:
+    """The arguments of a JSON Schema, each with its type, for a prompt."""
+    required = schema.get("required", ())
+
+    def kind(part: dict) -> str:
+        if "$ref" in part:
+            part = schema["$defs"][part["$ref"].rsplit("/", 1)[1]]
+        if "enum" in part:
+            return "|".join(json.dumps(x) for x in part["enum"])
+        if "const" in part:
+            return json.dumps(part["const"])
+        if "anyOf" in part:
+            return "|".join(kind(p) for p in part["anyOf"])
+        if part.get("type") == "array":
+            return f"list of {kind(part.get('items', {}))}"
+        return part.get("type", "any")
+
+    return [
+        f"{name}: {kind(part)}{'' if name in required else ' = ' + json.dumps(part.get('default'))}"
+        for name, part in schema.get("properties", {}).items()
+    ]
