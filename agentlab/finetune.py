@@ -108,7 +108,8 @@ class Reader(nn.Module):
         self.tag_head = nn.Linear(width, len(tags)) if tags else None
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> dict[str, torch.Tensor]:
-        mask = None if bool(attention_mask.all()) else attention_mask
+        on_cpu = attention_mask.device.type == "cpu"  # elsewhere the question would wait for the device at every step
+        mask = None if on_cpu and bool(attention_mask.all()) else attention_mask
         hidden = self.encoder(input_ids=input_ids, attention_mask=mask).last_hidden_state  # (B, T, D)
         outputs = {}
         if self.intent_head is not None:

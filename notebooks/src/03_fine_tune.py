@@ -7,7 +7,7 @@
 #
 # | | |
 # |---|---|
-# | Time | 150 minutes with the eleven exercises; the cells run in 2 to 7 minutes on two cores, faster on a GPU |
+# | Time | 150 minutes with the eleven exercises; the cells themselves take about 6 minutes on two cores the first time, 4 afterwards |
 # | Needs | the course installed; no network, no GPU |
 # | Before this | [01 · Prepare the data](01_prepare_data.ipynb) and [02 · Derive the loss](02_derive_the_loss.ipynb) help; PyTorch tensors |
 #
@@ -899,6 +899,9 @@ else:
 #
 # Each process takes its share of every batch, and the gradients are averaged, weighted by what counts; the course's tests do it with two CPU
 # processes and get the weights of one.
+#
+# **To watch a long training** from elsewhere, name a tracker: `fit(..., folder="runs/a", trackers=["tensorboard"])` writes what TensorBoard shows
+# (`pip install tensorboard`); `["wandb"]` reports to Weights & Biases, and with `WANDB_MODE=offline` to a file, without an account.
 #
 # **A crash** costs nothing when `fit` gets a `folder`: it writes a checkpoint, under another name first, and goes on from it next time. Let us
 # pull the plug after the first epoch:
