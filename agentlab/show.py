@@ -101,12 +101,22 @@ def figure_html(figure, alt: str, caption: str = "") -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", facecolor="white")
     plt.close(figure)
-    image = base64.b64encode(buffer.getvalue()).decode()
+    image = base64.b64encode(smaller_png(buffer.getvalue())).decode()
     below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
     return (
         f'<figure style="margin:0"><img alt="{html.escape(alt, quote=True)}" style="max-width:100%"'
         f' src="data:image/png;base64,{image}">{below}</figure>'
     )
+
+
+def smaller_png(data: bytes) -> bytes:
+    """The same picture with a palette of 128 colours: a third of the bytes, and no difference to the eye in a chart."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    picture = Image.open(io.BytesIO(data)).convert("RGB")
+    picture.quantize(128, dither=Image.Dither.NONE).save(buffer, format="png", optimize=True)
+    return min(data, buffer.getvalue(), key=len)
 
 
 def new_figure(width: float = 7.0, height: float = 3.5, columns: int = 1):
@@ -131,7 +141,10 @@ def shows_error(*kinds: type[BaseException]) -> Iterator[None]:
     try:
         yield
     except kinds as error:
-        message = f"{type(error).__name__}: {error}"
+        said = (
+            error.msg.split(" (/")[0] if isinstance(error, ImportError) else error
+        )  # it ends in a path of this machine
+        message = f"{type(error).__name__}: {said}"
         shown = (
             f'<pre style="border-left:4px solid {COLOURS["vermilion"]};padding-left:8px">{html.escape(message)}</pre>'
         )
