@@ -197,7 +197,7 @@ class _kernel_environment:
                 "AGENTLAB_PROGRESS": str(home / "progress.json"),
                 "AGENTLAB_HEADLESS": "1",
                 "HF_HUB_OFFLINE": "1",
-                "OMP_NUM_THREADS": str(min(2, usable_cores())),
+                "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(min(2, usable_cores())),
                 "MPLBACKEND": "module://matplotlib_inline.backend_inline",
                 "PYDEVD_DISABLE_FILE_VALIDATION": "1",
             }

@@ -310,9 +310,7 @@ def fit(
     """
     from agentlab.device import release_memory
 
-    training = Training(
-        reader, train, validation, config or Config(), folder, score, on_epoch, trackers, bar, save_every
-    )
+    training = Training(reader, train, validation, config, folder, score, on_epoch, trackers, bar, save_every)
     history = training.run()
     del training
     release_memory()
@@ -322,8 +320,13 @@ def fit(
 class Training:
     """One run of `fit`: what it holds while it goes."""
 
-    def __init__(self, reader, train, validation, config, folder, score, on_epoch, trackers, bar, save_every):
+    def __init__(
+        self, reader, train, validation=(), config=None, folder=None, score=None, on_epoch=None, trackers=(), bar=True,
+        save_every=0,
+    ):  # fmt: skip
         from accelerate import Accelerator
+
+        config = config or Config()
 
         check_data(reader, train)
         for name in trackers:
@@ -740,7 +743,7 @@ def find_learning_rate(
     import itertools
 
     config = config or Config()
-    training = Training(copy.deepcopy(reader), train, (), config, None, None, None, (), False, 0)
+    training = Training(copy.deepcopy(reader), train, config=config)
     training.prepare()
     training.model.train()
     rates, losses, smooth = [], [], 0.0

@@ -22,7 +22,7 @@ import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -389,7 +389,8 @@ def _child(module: str, qualname: str, data: str, answer) -> None:
         found = getattr(found, part)
     one = found if isinstance(found, Tool) else tool(found)
     checked = one.arguments.model_validate(json.loads(data))
-    result = run(Tool(one.name, one.description, one.function, one.effect, one.arguments), {k: getattr(checked, k) for k in one.arguments.model_fields}, {})  # fmt: skip
+    here = replace(one, isolated=False, timeout=None)  # the parent keeps the time
+    result = run(here, {k: getattr(checked, k) for k in one.arguments.model_fields}, {})
     answer.send_bytes(json.dumps((result.status, result.value if result.ok else result.message)).encode())
 
 

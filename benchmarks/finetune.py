@@ -86,7 +86,7 @@ def article(intents, items: list[Encoded], seconds: float) -> float:
 def ours(intents, items: list[Encoded], seconds: float, **options) -> float:
     """`finetune.fit`'s own steps, with its defaults. Examples per second."""
     config = Config(batch_size=BATCH, **options)
-    training = finetune.Training(finetune.new_reader(intents), items, (), config, None, None, None, (), False, 0)
+    training = finetune.Training(finetune.new_reader(intents), items, config=config)
     training.prepare()
     training.model.train()
     return clock(training.one_step, list(length_buckets([len(i) for i in items], BATCH, 0)), seconds)

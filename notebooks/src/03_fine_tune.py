@@ -696,18 +696,7 @@ def plain_step(attention, fused, pad_to=None):
 
 def fit_step(**options):
     """The very step that `fit` takes."""
-    training = Training(
-        new_reader(INTENTS, seed=SEED),
-        train_items,
-        (),
-        Config(**options),
-        None,
-        None,
-        None,
-        (),
-        False,
-        0,
-    )
+    training = Training(new_reader(INTENTS, seed=SEED), train_items, config=Config(**options))
     training.prepare()
     training.model.train()
     number = {id(item): n for n, item in enumerate(train_items)}
@@ -778,18 +767,7 @@ training_bytes = ex.use(training_bytes)
 
 def measured_bytes(options):
     """Take one real step and weigh weights, gradients and optimizer state at their largest."""
-    training = Training(
-        new_reader(INTENTS, seed=SEED),
-        train_items,
-        (),
-        Config(**options),
-        None,
-        None,
-        None,
-        (),
-        False,
-        0,
-    )
+    training = Training(new_reader(INTENTS, seed=SEED), train_items, config=Config(**options))
     training.prepare()
     training.gradients(list(range(8)))
     learning = [p for g in training.optimizer.param_groups for p in g["params"]]

@@ -1,8 +1,11 @@
 """Every notebook runs twice: as the learner gets it, and with the solutions in place of the stubs."""
 
+import os
+
 import pytest
 
 from agentlab import course, notebooks
+from agentlab.device import usable_cores
 from agentlab.lesson import bands
 
 NAMES = notebooks.lesson_names()
@@ -11,7 +14,11 @@ NAMES = notebooks.lesson_names()
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("solutions", [False, True], ids=["learner", "solutions"])
-def test_the_notebook_runs(name, solutions):
+def test_the_notebook_runs(name, solutions, monkeypatch):
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    monkeypatch.setenv(
+        "OMP_NUM_THREADS", str(max(1, usable_cores() // workers))
+    )  # more threads than cores wait on each other
     notebook = notebooks.read_notebook(notebooks.notebook_folder() / f"{name}.ipynb")
     run = course.run_notebook(notebook, name, "quick", solutions=solutions)
     print(f"{name}: {run.seconds:.0f} s, {run.peak_mb:.0f} MB, {run.figures}")
