@@ -124,8 +124,54 @@ class Reader(nn.Module):
         return outputs
 
 
-def new_reader(intents: Sequence[str] = (), tags: Sequence[str] = (), pooling: str = "mean", seed: int = 0) -> Reader:
-    """A `Reader` on a fresh copy of the course's encoder, with heads drawn from ``seed``."""
+class FusedAttention(nn.Module):
+    """BERT's self-attention with query, key and value from one matrix product instead of three; the same numbers.
+
+    For short texts three small products cost more than one large one. It stands in for transformers'
+    `BertSelfAttention`, takes over its weights, and obeys ``config._attn_implementation`` (eager or sdpa).
+    """
+
+    def __init__(self, attention: nn.Module):
+        super().__init__()
+        parts = (attention.query, attention.key, attention.value)
+        self.config, self.heads, self.scaling = attention.config, attention.num_attention_heads, attention.scaling
+        self.dropout = attention.dropout
+        self.qkv = nn.Linear(parts[0].in_features, 3 * parts[0].out_features)
+        with torch.no_grad():
+            self.qkv.weight.copy_(torch.cat([p.weight for p in parts]))
+            self.qkv.bias.copy_(torch.cat([p.bias for p in parts]))
+        self.train(attention.training)
+
+    def forward(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, **_) -> tuple:
+        B, T, _ = hidden_states.shape
+        q, k, v = self.qkv(hidden_states).view(B, T, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # each (B, H, T, D / H)
+        if self.config._attn_implementation == "sdpa":
+            drop = self.dropout.p if self.training else 0.0
+            mixed = F.scaled_dot_product_attention(q, k, v, attention_mask, drop, scale=self.scaling)
+        else:
+            scores = (q * self.scaling) @ k.transpose(-1, -2)  # (B, H, T, T)
+            if attention_mask is not None:
+                scores = scores + attention_mask
+            mixed = self.dropout(scores.softmax(-1)) @ v
+        return mixed.transpose(1, 2).reshape(B, T, -1), None
+
+
+def fuse_attention(encoder: nn.Module) -> None:
+    """Put `FusedAttention` in the place of every `BertSelfAttention`; other encoders stay as they are."""
+    from transformers.models.bert.modeling_bert import BertSelfAttention
+
+    for module in list(encoder.modules()):
+        if isinstance(getattr(module, "self", None), BertSelfAttention):
+            module.self = FusedAttention(module.self)
+
+
+def new_reader(
+    intents: Sequence[str] = (), tags: Sequence[str] = (), pooling: str = "mean", seed: int = 0, fused: bool = True
+) -> Reader:
+    """A `Reader` on a fresh copy of the course's encoder, with heads drawn from ``seed``.
+
+    ``fused`` computes query, key and value in one product (`FusedAttention`).
+    """
     import transformers
 
     from agentlab.assets import load_encoder
@@ -137,6 +183,8 @@ def new_reader(intents: Sequence[str] = (), tags: Sequence[str] = (), pooling: s
     encoder.load_state_dict(source.state_dict())
     if hasattr(encoder, "pooler"):
         encoder.pooler = None  # its weights were never trained for this, and nothing reads it
+    if fused:
+        fuse_attention(encoder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Reader(encoder, intents, tags, pooling)
@@ -691,7 +739,8 @@ def predict(reader: Reader, items: Sequence[Encoded], batch_size: int = 64, exac
     """
     from agentlab.device import training_dtype
 
-    reader.eval()
+    if reader.training:  # eval() walks through every module, which one message would feel
+        reader.eval()
     device = next(reader.parameters()).device
     low = training_dtype(device)
     quicker = not exact and low != torch.float32

@@ -23,6 +23,7 @@ from agentlab.encoding import align_labels, encode
 from agentlab.finetune import Config, Reader
 
 MAX_TOKENS = 128
+FORMAT = 2  # of the saved files; what was saved in another is made anew
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ def load(recipe: Recipe = FULL) -> Understander:
     """The course's understander, trained at most once for this data, recipe and encoder."""
     from safetensors import SafetensorError, safe_open
 
-    key = json.dumps([corpus.fingerprint(), asdict(recipe), assets.encoder_name(), MAX_TOKENS])
+    key = json.dumps([corpus.fingerprint(), asdict(recipe), assets.encoder_name(), MAX_TOKENS, FORMAT])
     name = f"understander-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
     def build(folder: Path) -> None:

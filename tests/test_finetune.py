@@ -1,3 +1,4 @@
+import copy
 import hashlib
 import os
 import random
@@ -13,7 +14,7 @@ import torch
 import transformers
 
 from agentlab import finetune
-from agentlab.encoding import Encoded
+from agentlab.encoding import Encoded, collate
 from agentlab.errors import UnknownName
 from agentlab.finetune import Config, Reader, TrainingError, fit
 from agentlab.losses import IGNORE
@@ -97,6 +98,26 @@ def test_predictions_come_back_in_order():
 
 
 # --- optimizer, freezing, parts ---
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_fused_attention_computes_what_transformers_computes_and_its_gradients(attention):
+    plain = reader().eval()
+    fused = copy.deepcopy(plain)
+    finetune.fuse_attention(fused.encoder)
+    plain.encoder.set_attn_implementation(attention)
+    fused.encoder.set_attn_implementation(attention)
+    batch = collate(messages(6))
+    outputs = []
+    for model in (plain, fused):
+        given = model(batch["input_ids"], batch["attention_mask"])
+        sum((o * torch.arange(o.numel()).view(o.shape).sin()).sum() for o in given.values()).backward()
+        outputs.append(given)
+    for kind in outputs[0]:
+        torch.testing.assert_close(outputs[1][kind], outputs[0][kind])
+    for one, three in zip(fused.encoder.encoder.layer, plain.encoder.encoder.layer, strict=True):
+        parts = (three.attention.self.query, three.attention.self.key, three.attention.self.value)
+        torch.testing.assert_close(one.attention.self.qkv.weight.grad, torch.cat([p.weight.grad for p in parts]))
 
 
 def test_decay_is_kept_off_biases_and_norms_and_lower_layers_learn_slower():

@@ -680,9 +680,9 @@ def per_second(step, batches, seconds=SECONDS):
             return count / (time.perf_counter() - began)
 
 
-def plain_step(attention, fused, pad_to=None):
+def plain_step(attention, fused, pad_to=None, one_product=False):
     """A float32 step of a Reader in which everything learns, dropout 0.1 inside."""
-    model = new_reader(INTENTS, seed=SEED).train()
+    model = new_reader(INTENTS, seed=SEED, fused=one_product).train()
     model.encoder.set_attn_implementation(attention)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-5, fused=fused, foreach=False)
 
@@ -708,6 +708,7 @@ ladder = {
     "+ pad only to the longest": per_second(plain_step("sdpa", False), in_order),
     "+ like lengths together, batch 32": per_second(plain_step("sdpa", False), buckets),
     "+ plain attention, fused AdamW": per_second(plain_step("eager", True), buckets),
+    "+ query, key, value in one": per_second(plain_step("eager", True, None, True), buckets),
     "+ no dropout inside": per_second(fit_step(precision="float32", freeze=0), buckets),
     "+ embedding table frozen": per_second(fit_step(precision="float32", freeze=1), buckets),
     "+ bfloat16 with float32 copies": per_second(fit_step(precision="auto", freeze=1), buckets),
