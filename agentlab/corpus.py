@@ -423,11 +423,14 @@ def assign_splits(
     return split
 
 
-def write_splits(folder: str | Path | None = None, seed: int = 0) -> Counter:
+def write_splits(folder: str | Path | None = None, seed: int = 0, new: str = "") -> Counter:
     """Write ``splits.csv`` for the messages of ``folder`` and return how many each split got.
 
-    Messages that are in the file already keep their split; without the file all are dealt out.
+    Messages that are in the file already keep their split; without the file all are dealt out. ``new`` names a split that
+    takes all new messages, so that the others, and every figure on them, stay comparable.
     """
+    if new and new not in SPLITS:
+        raise UnknownName("split", new, SPLITS)
     folder = Path(folder) if folder else data_folder() / "support"
     messages = [
         m for m in read_messages(folder, read_labels(folder / "labels.yml")) if not m.file.startswith("challenge/")
@@ -438,7 +441,7 @@ def write_splits(folder: str | Path | None = None, seed: int = 0) -> Counter:
     labels = [m.intents[0] if len(m.intents) == 1 else m.file for m in messages]
     file = folder / "splits.csv"
     before = read_splits(file) if file.is_file() else {}
-    split = assign_splits(labels, groups, seed, before=[before.get(m.id, ("", 0))[0] for m in messages])
+    split = assign_splits(labels, groups, seed, before=[before.get(m.id, (new, 0))[0] for m in messages])
     rows = sorted((m.id, s, g) for m, s, g in zip(messages, split, groups, strict=True))
     with open(folder / "splits.csv", "w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([("message_id", "split", "group"), *rows])
@@ -666,12 +669,13 @@ def support() -> SupportCorpus:
 if __name__ == "__main__":
     import sys
 
-    if sys.argv[1:] != ["splits"]:
+    if sys.argv[1:2] != ["splits"] or len(sys.argv) > 3:
         sys.exit(
-            "usage: python -m agentlab.corpus splits   (places new messages in data/support/splits.csv and writes the table in data/README.md)"
+            "usage: python -m agentlab.corpus splits [train]   (places new messages in data/support/splits.csv, all in train if "
+            "asked to, and writes the table in data/README.md)"
         )
     try:
-        print(dict(write_splits()))
+        print(dict(write_splits(new=sys.argv[2] if len(sys.argv) == 3 else "")))
         write_card()
     except AgentLabError as error:
         sys.exit(str(error))

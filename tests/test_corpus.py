@@ -178,6 +178,18 @@ def test_near_duplicates_across_splits_are_found(folder):
     assert any("a near-duplicate" in str(m) and "across splits" in str(m) for m in corpus.check_support(folder))
 
 
+def test_new_messages_can_all_go_to_training_and_the_old_ones_stay(folder):
+    before = corpus.read_splits(folder / "splits.csv")
+    path = add(folder, "stop everything now")
+    path.write_text(path.read_text() + "".join(f"    - {word} is what I want\n" for word in "red green blue".split()))
+    corpus.write_splits(folder, new="train")
+    after = corpus.read_splits(folder / "splits.csv")
+    assert {i: after[i][0] for i in before} == {i: split for i, (split, _) in before.items()}
+    assert {split for i, (split, _) in after.items() if i not in before} == {"train"}
+    with pytest.raises(UnknownName, match="'train'"):
+        corpus.write_splits(folder, new="trian")
+
+
 def test_bytes_that_are_not_utf8_are_named_with_their_line(folder):
     (folder / "intents" / "bad.yml").write_bytes(b'version: "3.1"\nnlu:\n- intent: track_order # caf\xe9\n')
     assert any("bad.yml:3: byte 0xe9 is not UTF-8" in str(m) for m in corpus.check_support(folder))
