@@ -1,7 +1,8 @@
-"""The command line: `agentlab course | lab | doctor | progress`."""
+"""The command line: `agentlab course | lab | doctor | mcp | progress`."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -171,6 +172,31 @@ def progress(as_json: Annotated[bool, typer.Option("--json", help="The same as J
     Console().print(table)
     passed = sum(entries.get(id, {}).get("state") == "PASSED" for id in all_exercises())
     print(f"{passed} of {len(all_exercises())} exercises passed.")
+
+
+@app.command()
+def mcp(
+    shop: Annotated[bool, typer.Option("--shop", help="The tools of the sample shop instead.")] = False,
+) -> None:
+    """Serve the language tools to any client of the Model Context Protocol, over stdin and stdout."""
+    with contextlib.redirect_stdout(sys.stderr):  # stdout belongs to the protocol
+        box = _shop_tools() if shop else _language_tools()
+    from agentlab.mcp import serve
+
+    serve(box)
+
+
+def _language_tools():
+    from agentlab.tools.nlp import toolbox
+
+    return toolbox()
+
+
+def _shop_tools():
+    from agentlab.shop.store import Store
+    from agentlab.shop.tools import shop_tools
+
+    return shop_tools(Store.sample())
 
 
 def main() -> None:

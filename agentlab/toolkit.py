@@ -8,6 +8,7 @@ Not covered: tools that stream, asynchronous tools.
 
 from __future__ import annotations
 
+import contextvars
 import difflib
 import importlib
 import inspect
@@ -15,12 +16,13 @@ import json
 import logging
 import multiprocessing
 import re
+import reprlib
 import sys
 import threading
 import time
 import typing
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -33,6 +35,9 @@ from agentlab.errors import AgentLabError, UnknownName
 
 RESERVED = ("idempotency_key", "tool", "name", "arguments")
 LONGEST_OUTPUT = 4000  # characters of JSON
+JSON = pydantic.TypeAdapter(Any)
+SHORT = reprlib.Repr()
+SHORT.maxstring = SHORT.maxother = 60
 log = logging.getLogger("agentlab.toolkit")
 
 
@@ -91,6 +96,7 @@ class Tool:
     arguments: type[pydantic.BaseModel]
     timeout: float | None = None
     isolated: bool = False
+    cached: bool = True
 
     def __call__(self, *args, **kwargs):
         """The plain function, for people: no validation, and errors are raised."""
@@ -101,6 +107,14 @@ class Tool:
         """The JSON Schema of the arguments."""
         schema = self.arguments.model_json_schema()
         return {k: v for k, v in schema.items() if k != "title"}
+
+    def check(self, arguments: dict) -> tuple[dict, dict]:
+        """The arguments as the function takes them, and as JSON; raises `Retry`, which says what is wrong with them."""
+        try:
+            checked = self.arguments.model_validate(arguments)
+        except pydantic.ValidationError as error:
+            raise Retry(" ".join(_explain(e, self.arguments) for e in error.errors())) from None
+        return {key: getattr(checked, key) for key in self.arguments.model_fields}, checked.model_dump(mode="json")
 
     def openai(self) -> dict:
         """The tool in OpenAI's function format."""
@@ -114,12 +128,14 @@ def tool(
     name: str | None = None,
     timeout: float | None = None,
     isolated: bool = False,
+    cached: bool = True,
 ):
     """Make a tool of a typed, documented function.
 
     The description is the docstring's first part; each argument needs a type and an entry under ``Args:``. ``timeout`` is
-    in seconds; an ``isolated`` tool runs in a process of its own, which is ended when the time is over. Raises
-    `ToolDefinitionError` for a function that a model could not use.
+    in seconds; an ``isolated`` tool runs in a process of its own, which is ended when the time is over. A READ tool whose
+    answer may change without a WRITE of the same toolbox, say in a database that others write to, is not ``cached``.
+    Raises `ToolDefinitionError` for a function that a model could not use.
 
     >>> @tool
     ... def add(a: int, b: int = 1) -> int:
@@ -134,7 +150,7 @@ def tool(
     3
     """
     if function is None:
-        return lambda f: tool(f, effect=effect, name=name, timeout=timeout, isolated=isolated)
+        return lambda f: tool(f, effect=effect, name=name, timeout=timeout, isolated=isolated, cached=cached)
     name = name or function.__name__
     arguments = _arguments_model(name, function)
     if isolated and not _importable(function):
@@ -143,7 +159,7 @@ def tool(
         )
     about = parse_docstring(inspect.getdoc(function) or "")
     description = " ".join(filter(None, (about.short_description, about.long_description))).replace("\n", " ")
-    return Tool(name, description, function, effect, arguments, timeout, isolated)
+    return Tool(name, description, function, effect, arguments, timeout, isolated, cached)
 
 
 def _arguments_model(name: str, function: Callable) -> type[pydantic.BaseModel]:
@@ -201,19 +217,34 @@ class Call:
     result: ToolResult
 
 
+@dataclass(frozen=True)
+class RunningCall:
+    """The WRITE call that runs now; a tool keeps its key beside what it writes, so that it holds across processes."""
+
+    signature: str
+    idempotency_key: str | None
+
+
+current_call: contextvars.ContextVar[RunningCall | None] = contextvars.ContextVar("current_call", default=None)
+
+
 @dataclass
 class Toolbox:
-    """Tools by name, with a log of every call, a cache for READ tools and idempotency for WRITE tools."""
+    """Tools by name, with a log of every call, a cache for READ tools and idempotency for WRITE tools.
+
+    ``scope`` says for whom the calls are, such as the verified customer: what is remembered for one is not given to another.
+    """
 
     tools: Sequence[Tool] = ()
     log: list[Call] = field(default_factory=list)
     cache_hits: int = 0
+    scope: Callable[[], Hashable] = lambda: None
 
     def __post_init__(self):
         self._tools: dict[str, Tool] = {}
-        self._cache: dict[str, Any] = {}
-        self._done: dict[str, tuple[str, ToolResult]] = {}
-        self._lock = threading.RLock()
+        self._cache: dict[tuple[Hashable, str], str] = {}
+        self._done: dict[tuple[Hashable, str], tuple[str, ToolResult]] = {}
+        self._lock, self._writing = threading.RLock(), threading.RLock()
         for one in self.tools:
             self.add(one)
 
@@ -238,7 +269,7 @@ class Toolbox:
 
     def subset(self, names: Iterable[str]) -> Toolbox:
         """A new toolbox with some of the tools, with a log and cache of its own."""
-        return Toolbox([self[name] for name in names])
+        return Toolbox([self[name] for name in names], scope=self.scope)
 
     def describe(self) -> str:
         """The tools as lines for a prompt: name, arguments with types, description."""
@@ -252,27 +283,28 @@ class Toolbox:
 
     def validate(self, name: str, arguments: dict | str) -> dict | ToolResult:
         """The arguments as the function takes them, or a retry that says what is wrong with them."""
+        checked = self._check(name, arguments)
+        return checked if isinstance(checked, ToolResult) else checked[0]
 
+    def _check(self, name: str, arguments: dict | str) -> tuple[dict, dict] | ToolResult:
         def retry(message: str) -> ToolResult:
             return ToolResult(name, "retry", message=message)
 
         if name not in self._tools:
             return retry(
-                f"There is no tool {name!r}.{_did_you_mean(name, self._tools)} Tools: {', '.join(self._tools)}."
+                f"There is no tool {name!r}.{did_you_mean(name, self._tools)} Tools: {', '.join(self._tools)}."
             )
         if isinstance(arguments, str):
             try:
                 arguments = json.loads(arguments or "{}")
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 return retry(f"The arguments are not JSON ({error}).")
         if not isinstance(arguments, dict):
             return retry(f"The arguments must be an object such as {{...}}; got {type(arguments).__name__}.")
-        model = self._tools[name].arguments
         try:
-            checked = model.model_validate(arguments)
-        except pydantic.ValidationError as error:
-            return retry(" ".join(_explain(e, model) for e in error.errors()))
-        return {key: getattr(checked, key) for key in model.model_fields}
+            return self._tools[name].check(arguments)
+        except Retry as error:
+            return retry(str(error))
 
     def call(self, name: str, arguments: dict | str, idempotency_key: str | None = None) -> ToolResult:
         """Call a tool; never raises, whatever the tool or the arguments do.
@@ -290,33 +322,38 @@ class Toolbox:
         return result
 
     def _call(self, name: str, arguments: dict | str, key: str | None) -> ToolResult:
-        checked = self.validate(name, arguments)
+        checked = self._check(name, arguments)
         if isinstance(checked, ToolResult):
             return checked
-        one = self._tools[name]
-        data = one.arguments.model_construct(**checked).model_dump(mode="json")
+        one, (values, data) = self._tools[name], checked
         signature = f"{name} {json.dumps(data, sort_keys=True)}"
+        scope = self.scope()
         if one.effect is READ:
             with self._lock:
-                if signature in self._cache:
+                if (scope, signature) in self._cache:
                     self.cache_hits += 1
-                    return ToolResult(name, "ok", json.loads(self._cache[signature]), cached=True)
-            result = run(one, checked, data)
-            if result.ok:
-                with self._lock:
-                    self._cache[signature] = json.dumps(result.value)
+                    return ToolResult(name, "ok", json.loads(self._cache[scope, signature]), cached=True)
+                cache = self._cache
+            result = run(one, values, data)
+            if result.ok and one.cached:  # lost if a write came between: what was read may be stale
+                cache[scope, signature] = json.dumps(result.value)
             return result
-        with self._lock:  # one write at a time, so that a key cannot slip through twice
-            if key is not None and key in self._done:
-                before, result = self._done[key]
+        with self._writing:  # one write at a time, so that a key cannot slip through twice
+            if key is not None and (scope, key) in self._done:
+                before, result = self._done[scope, key]
                 if before != signature:
                     return ToolResult(name, "failed", message=f"The key {key!r} was used for another call; each action needs its own.")  # fmt: skip
                 return ToolResult(name, result.status, result.value, result.message, cached=True)
-            result = run(one, checked, data)
+            running = current_call.set(RunningCall(signature, key))
+            try:
+                result = run(one, values, data)
+            finally:
+                current_call.reset(running)
             if result.status != "retry":
-                self._cache.clear()
+                with self._lock:
+                    self._cache = {}
                 if key is not None:
-                    self._done[key] = signature, result
+                    self._done[scope, key] = signature, result
             return result
 
 
@@ -332,25 +369,36 @@ def run(one: Tool, arguments: dict, data: dict) -> ToolResult:
             value = _in_thread(one, arguments)
         else:
             value = one.function(**arguments)
-        return ToolResult(one.name, "ok", pydantic.TypeAdapter(Any).dump_python(value, mode="json"))
+        return ToolResult(one.name, "ok", JSON.dump_python(value, mode="json"))
     except Retry as error:
         return ToolResult(one.name, "retry", message=str(error))
     except AgentLabError as error:
         return ToolResult(one.name, "failed", message=str(error))
     except (TimeoutError, FutureTimeout):
         return ToolResult(one.name, "failed", message=f"{one.name} took longer than {one.timeout:g} seconds.")
-    except Exception:
+    except (Exception, SystemExit):
         log.exception("tool %s", one.name)
         return ToolResult(one.name, "failed", message=f"{one.name} does not work at the moment.")
 
 
 def _in_thread(one: Tool, arguments: dict) -> Any:
     """Wait at most ``timeout``. A thread cannot be stopped: what hangs goes on behind; mark such tools isolated."""
-    pool = ThreadPoolExecutor(1, thread_name_prefix=one.name)
-    try:
-        return pool.submit(one.function, **arguments).result(one.timeout)
-    finally:
-        pool.shutdown(wait=False)
+    return in_background(contextvars.copy_context().run, one.function, **arguments).result(one.timeout)
+
+
+def in_background(function: Callable, *args, **kwargs) -> Future:
+    """Start a function in a daemon thread: if it hangs, Python can still end, which waits for a pool's threads."""
+    answer: Future = Future()
+    answer.set_running_or_notify_cancel()
+
+    def work() -> None:
+        try:
+            answer.set_result(function(*args, **kwargs))
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    return answer
 
 
 def _in_child(one: Tool, data: dict) -> Any:
@@ -397,45 +445,59 @@ def _child(module: str, qualname: str, data: str, answer) -> None:
 # --- what was wrong, in words --------------------------------------------------------------------------------
 
 
-def _did_you_mean(word: object, known: Iterable[str]) -> str:
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """A sentence that names the nearest of what is known, with a space before it; empty where nothing is near."""
     near = difflib.get_close_matches(str(word).lower(), [str(k) for k in known], n=1, cutoff=0.6)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def _explain(error: dict, model: type[pydantic.BaseModel]) -> str:
     """One of pydantic's errors as a sentence that says what would be right."""
-    where = ".".join(str(part) for part in error["loc"]) or "The arguments"
+    where = ".".join(str(part)[:60] for part in error["loc"]) or "The arguments"
     given, kind, context = error.get("input"), error["type"], error.get("ctx", {})
+    shown = SHORT.repr(given)  # a model may send megabytes, and gets this sentence back
     if kind == "missing":
         about = model.model_fields.get(str(error["loc"][0]))
         return f"{where} is missing{f': {about.description}' if about is not None and about.description else ''}."
     if kind == "extra_forbidden":
-        return f"{where} is no argument.{_did_you_mean(where, model.model_fields)} Arguments: {', '.join(model.model_fields) or 'none'}."
+        return f"{where} is no argument.{did_you_mean(where, model.model_fields)} Arguments: {', '.join(model.model_fields) or 'none'}."
     if kind in ("enum", "literal_error"):
-        choices = re.findall(r"'([^']*)'", context.get("expected", ""))
-        return f"{where} is {given!r}; it must be {context.get('expected')}.{_did_you_mean(given, choices)}"
+        near = did_you_mean(shown.strip("'"), re.findall(r"'([^']*)'", context.get("expected", "")))
+        return f"{where} is {shown}; it must be {context.get('expected')}.{near}"
     said = error["msg"][0].lower() + error["msg"][1:]
-    return f"{where} is {given!r}, but {said.removeprefix('value error, ').rstrip('.')}."
+    return f"{where} is {shown}, but {said.removeprefix('value error, ').rstrip('.')}."
 
 
 def _shown(schema: dict) -> list[str]:
     """The arguments of a JSON Schema, each with its type, for a prompt."""
     required = schema.get("required", ())
 
-    def kind(part: dict) -> str:
+    def kind(part: Any, depth: int = 0) -> str:
+        if not isinstance(part, dict) or depth > 4:
+            return "any"
         if "$ref" in part:
-            part = schema["$defs"][part["$ref"].rsplit("/", 1)[1]]
+            part = _referred(schema, part["$ref"])
         if "enum" in part:
             return "|".join(json.dumps(x) for x in part["enum"])
         if "const" in part:
             return json.dumps(part["const"])
         if "anyOf" in part:
-            return "|".join(kind(p) for p in part["anyOf"])
+            return "|".join(kind(p, depth + 1) for p in part["anyOf"])
         if part.get("type") == "array":
-            return f"list of {kind(part.get('items', {}))}"
-        return part.get("type", "any")
+            return f"list of {kind(part.get('items', {}), depth + 1)}"
+        types = part.get("type", "any")
+        return types if isinstance(types, str) else "|".join(types)
 
-    return [
-        f"{name}: {kind(part)}{'' if name in required else ' = ' + json.dumps(part.get('default'))}"
-        for name, part in schema.get("properties", {}).items()
-    ]
+    def default(name: str, part: Any) -> str:
+        if name in required:
+            return ""
+        return f" = {json.dumps(part['default'])}" if isinstance(part, dict) and "default" in part else " (optional)"
+
+    return [f"{name}: {kind(part)}{default(name, part)}" for name, part in schema.get("properties", {}).items()]
+
+
+def _referred(schema: Any, reference: str) -> Any:
+    """What a ``$ref`` such as ``#/$defs/Address`` stands for; {} where it leads outside."""
+    for step in reference.removeprefix("#").strip("/").split("/"):
+        schema = schema.get(step, {}) if isinstance(schema, dict) else {}
+    return schema

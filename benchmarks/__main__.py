@@ -2,9 +2,10 @@
 
 import sys
 
-from benchmarks import finetune, readme, understanding
+from benchmarks import finetune, readme, toolkit, understanding
 
 if __name__ == "__main__":
     finetune.main(sys.argv[1:])
     understanding.main([])
+    toolkit.main([])
     readme.write()

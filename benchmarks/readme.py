@@ -18,8 +18,9 @@ def table() -> str:
     def read(name: str) -> dict:
         return json.loads((RESULTS / name).read_text(encoding="utf-8"))
 
-    speed, quality = read("finetune_banking77.json"), read("understanding.json")
+    speed, quality, tools = read("finetune_banking77.json"), read("understanding.json"), read("toolkit.json")
     mean, rate, quick = quality["mean"], speed["examples_per_second"], quality["speed"]
+    call = {name: f"{took['median']:.1f}" for name, took in tools["overhead_microseconds"].items()}
     seeds = f"{quality['seeds']} seed{'s' if quality['seeds'] > 1 else ''}"
     rows = [
         ("Fine-tuning, messages per second", f"{rate['agentlab']:.0f}", f"{rate['Trainer at its best']:.0f} transformers' `Trainer` at its best; {rate[ARTICLE]:.1f} the article's way"),
@@ -30,6 +31,8 @@ def table() -> str:
         ("Out of scope, AUROC", f"{mean['out_of_scope_auroc']:.3f}", f"at the threshold {mean['in_scope_right_and_kept']:.0%} of customers kept and understood, {mean['out_of_scope_recall']:.0%} of the rest refused"),
         ("Understanding, messages per second in a batch", f"{quick['agentlab_messages_per_second']:.0f}", f"{quick['pipeline_messages_per_second']:.0f} `transformers.pipeline`, intents only"),
         ("Understanding, milliseconds for one message", f"{quick['agentlab_median_milliseconds']:.1f}", f"{quick['pipeline_median_milliseconds']:.1f} `transformers.pipeline`, intents only"),
+        ("A checked tool call beyond the function, microseconds: READ, WRITE", f"{call['agentlab READ']}, {call['agentlab WRITE']}", f"{call['smolagents']} smolagents, {call['pydantic validate_call']} pydantic's `validate_call`; neither logs nor remembers"),
+        ("A tool in a process of its own, milliseconds", f"{tools['isolated_milliseconds']:.0f}", ""),
     ]  # fmt: skip
     lines = ["| figure | agentlab | beside it, in the same run |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows)]  # fmt: skip
     machine = quality["machine"]

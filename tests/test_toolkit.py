@@ -1,7 +1,11 @@
 """Tools: what is refused when it is defined, what a model is told, what stops, what is remembered."""
 
 import os
+import subprocess
+import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from enum import Enum
 from typing import Annotated, Literal
@@ -12,7 +16,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from agentlab.errors import AgentLabError, UnknownName
-from agentlab.toolkit import READ, WRITE, Retry, Tool, Toolbox, ToolDefinitionError, tool
+from agentlab.toolkit import READ, WRITE, Retry, Tool, Toolbox, ToolDefinitionError, current_call, tool
 
 
 class Carrier(Enum):
@@ -307,6 +311,16 @@ def test_a_slow_tool_in_a_thread_is_left_behind():
     assert time.perf_counter() - began < 0.9
 
 
+def test_python_ends_although_a_tool_in_a_thread_hangs():
+    code = (
+        "import time; from agentlab.toolkit import Toolbox, tool\n"
+        "@tool(timeout=0.1)\ndef slow() -> int:\n    'Wait.'\n    time.sleep(60)\n"
+        "print(Toolbox([slow]).call('slow', {}).status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "failed\n", "")
+
+
 # --- memory ---
 
 
@@ -321,6 +335,47 @@ def test_reads_are_cached_until_a_write(box):
     assert box.call("find_orders", {"customer": "1"}).status == "retry"
     assert [c.tool for c in box.log].count("find_orders") == 5
     assert all(c.result.seconds >= 0 for c in box.log)
+
+
+def test_what_was_read_before_a_write_ended_is_not_remembered():
+    read_begun, written = threading.Event(), threading.Event()
+
+    @tool
+    def slow_look() -> str:
+        """Look."""
+        seen = "new" if written.is_set() else "old"
+        read_begun.set()
+        written.wait(5)
+        return seen
+
+    @tool(effect=WRITE)
+    def change() -> None:
+        """Change."""
+        read_begun.wait(5)
+
+    box = Toolbox([slow_look, change])
+    with ThreadPoolExecutor(2) as pool:
+        looking = pool.submit(box.call, "slow_look", {})
+        assert pool.submit(box.call, "change", {}).result().ok
+        written.set()
+        assert looking.result().value == "old"
+    assert box.call("slow_look", {}).value == "new"
+
+
+def test_a_slow_write_holds_up_no_read(box):
+    may_end = threading.Event()
+
+    @tool(effect=WRITE)
+    def slow_write() -> None:
+        """Write."""
+        may_end.wait(10)
+
+    box.add(slow_write)
+    with ThreadPoolExecutor(2) as pool:
+        writing = pool.submit(box.call, "slow_write", {})
+        assert pool.submit(box.call, "find_orders", {"customer": "C-1"}).result(5).ok
+        assert not writing.done()
+        may_end.set()
 
 
 def test_a_key_makes_a_write_happen_once(box):
@@ -338,12 +393,83 @@ def test_a_key_makes_a_write_happen_once(box):
 
 
 def test_two_threads_with_one_key_write_once(box):
-    from concurrent.futures import ThreadPoolExecutor
-
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(lambda _: box.call("send_parcel", PARCEL, idempotency_key="k"), range(16)))
     assert len(sent_parcels) == 1
     assert all(r.ok for r in results)
+
+
+# --- for whom, and in which call ---
+
+
+def test_what_is_remembered_for_one_is_not_given_to_another():
+    who = ["Ada"]
+
+    @tool
+    def whoami() -> str:
+        """Say who asks."""
+        return who[0]
+
+    @tool(effect=WRITE)
+    def greet() -> str:
+        """Greet."""
+        return f"Hello {who[0]}"
+
+    box = Toolbox([whoami, greet], scope=lambda: who[0])
+    assert [box.call("whoami", {}).value, box.call("greet", {}, "k").value] == ["Ada", "Hello Ada"]
+    who[0] = "Bob"
+    assert [box.call("whoami", {}).value, box.call("greet", {}, "k").value] == ["Bob", "Hello Bob"]
+    who[0] = "Ada"
+    again = box.call("greet", {}, "k")
+    assert (again.value, again.cached) == ("Hello Ada", True)
+    assert box.subset(["whoami"]).scope() == "Ada"
+
+
+def test_a_tool_that_others_may_change_is_read_anew():
+    stock = [3]
+
+    @tool(cached=False)
+    def count_stock() -> int:
+        """Count."""
+        return stock[0]
+
+    box = Toolbox([count_stock])
+    assert box.call("count_stock", {}).value == 3
+    stock[0] = 2
+    assert (box.call("count_stock", {}).value, box.cache_hits) == (2, 0)
+
+
+@pytest.mark.parametrize("timeout", [None, 5])
+def test_a_write_can_read_the_key_of_its_call(timeout):
+    seen = []
+
+    @tool(effect=WRITE, timeout=timeout)
+    def note(text: str) -> None:
+        """Note.
+
+        Args:
+            text: what
+        """
+        seen.append(current_call.get())
+
+    box = Toolbox([note])
+    box.call("note", {"text": "a"}, "k1")
+    box.call("note", {"text": "b"})
+    assert [c.idempotency_key for c in seen] == ["k1", None]
+    assert seen[0].signature == 'note {"text": "a"}'
+    assert current_call.get() is None
+
+
+def test_megabytes_are_answered_in_a_sentence(box):
+    deep = []
+    for _ in range(3000):
+        deep = [deep]
+    for value in ("x" * 10**6, ["y"] * 10**6, deep):
+        result = box.call("find_orders", {"customer": "C-1", "limit": value, "status": value})
+        assert result.status == "retry"
+        assert len(result.message) < 500
+    assert "not JSON" in box.call("find_orders", "[" * 10**6).message
+    assert len(box.call("find_orders", {"customer": "C-1", "z" * 10**6: 1}).message) < 300
 
 
 # --- toolboxes ---
