@@ -16,9 +16,10 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, wraps
 from pathlib import Path
 from unittest import mock
 
@@ -73,6 +74,25 @@ class Found:
 
     path: Path | str
     source: str
+
+
+_loading = threading.RLock()
+
+
+def loaded_once(load: Callable) -> Callable:
+    """Make a loader keep what it has loaded; threads that come first at the same time wait for one of them.
+
+    Two threads that import one large library at once can each meet the other's half.
+    """
+    kept = lru_cache(maxsize=2)(load)
+
+    @wraps(load)
+    def get(*args, **kwargs):
+        with _loading:
+            return kept(*args, **kwargs)
+
+    get.cache_clear = kept.cache_clear
+    return get
 
 
 # --- finding and checking ------------------------------------------------------------------------------------
@@ -191,7 +211,7 @@ def build_once(name: str, build: Callable[[Path], None], is_sound: Callable[[Pat
 # --- encoder -------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=2)
+@loaded_once
 def load_encoder(explicit: str | None = None):
     """The encoder and its tokenizer: ``(model, tokenizer)``, the model in evaluation mode, float32."""
     from transformers import AutoModel, AutoTokenizer
@@ -310,7 +330,7 @@ def _converted_is_sound(folder: Path) -> bool:
         return False
 
 
-@lru_cache(maxsize=1)
+@loaded_once
 def load_language_model():
     """The language model and its tokenizer: ``(model, tokenizer)``, bf16 weights unpacked from a 4-bit file."""
     import torch
@@ -344,7 +364,7 @@ class quiet_transformers:
 # --- spaCy ---------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1)
+@loaded_once
 def load_spacy():
     """The spaCy pipeline: the official ``en_core_web_sm`` if installed, else the wheel of ``models.lock``."""
     import spacy
@@ -361,7 +381,18 @@ def load_spacy():
 # --- NLTK ----------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1)
+@loaded_once
+def load_nltk():
+    """NLTK with the parts that the course uses."""
+    import nltk
+    import nltk.collocations
+    import nltk.stem
+    import nltk.tokenize
+
+    return nltk
+
+
+@loaded_once
 def load_sentence_tokenizer():
     """NLTK's Punkt: its own English model if it is in ``nltk.data``, else trained here on the course's corpus."""
     from nltk.tokenize import punkt
@@ -378,7 +409,7 @@ def load_sentence_tokenizer():
     return punkt.PunktSentenceTokenizer(trainer.get_params())
 
 
-@lru_cache(maxsize=1)
+@loaded_once
 def load_tagger():
     """NLTK's part-of-speech tagger: its own English model if present, else `train_tagger`'s, cached as JSON."""
     from nltk.tag.perceptron import PerceptronTagger
@@ -433,7 +464,7 @@ def tagger_agreement(tagger, texts: Sequence[str]) -> float:
     return sum(guess == truth for guess, truth in pairs) / len(pairs)
 
 
-@lru_cache(maxsize=1)
+@loaded_once
 def load_sentiment():
     """VADER's sentiment analyser with the lexicon of the ``vaderSentiment`` package (MIT)."""
     from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer

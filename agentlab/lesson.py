@@ -50,6 +50,7 @@ def begin(name: str, profile: str = "auto", seed: int = 0) -> Lesson:
         from agentlab.device import best_device
 
         profile = "gpu" if best_device().type == "cuda" else "cpu"
+    os.environ["AGENTLAB_UNDERSTANDING"] = "quick" if profile == "quick" else "full"  # seconds or minutes of training
     set_seeds(seed)
     _current = Lesson(name, profile, seed)
     return _current

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -159,9 +159,17 @@ def span_scores(reader: Understander, messages: Sequence[corpus.Message]) -> dic
     return evaluate.score_spans(*rows)
 
 
-@lru_cache(maxsize=2)
-def load(recipe: Recipe = FULL) -> Understander:
-    """The course's understander, trained at most once for this data, recipe and encoder."""
+def load(recipe: Recipe | None = None) -> Understander:
+    """The course's understander, trained at most once for this data, recipe and encoder.
+
+    Without a recipe it is `FULL`, or `QUICK` where ``AGENTLAB_UNDERSTANDING`` says quick, as the quick profile does.
+    """
+    quick = os.environ.get("AGENTLAB_UNDERSTANDING") == "quick"
+    return _load(recipe or (QUICK if quick else FULL))
+
+
+@assets.loaded_once
+def _load(recipe: Recipe) -> Understander:
     from safetensors import SafetensorError, safe_open
 
     key = json.dumps([corpus.fingerprint(), asdict(recipe), assets.encoder_name(), MAX_TOKENS, FORMAT])

@@ -11,6 +11,7 @@ settings.load_profile("course")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["MPLBACKEND"] = "agg"
+os.environ["AGENTLAB_UNDERSTANDING"] = "quick"  # models that take seconds to train
 
 
 @pytest.fixture(autouse=True)

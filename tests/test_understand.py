@@ -75,15 +75,15 @@ def test_what_was_saved_reads_the_same_and_a_damaged_folder_is_named(small, tmp_
 def test_it_is_trained_once_per_recipe_and_anew_if_damaged(small, private_cache, monkeypatch, capsys):
     calls = []
     monkeypatch.setattr(understand, "train", lambda recipe: calls.append(recipe) or (small[0], None))
-    understand.load.cache_clear()
+    understand._load.cache_clear()
     understand.load(QUICK)
-    understand.load.cache_clear()
+    understand._load.cache_clear()
     understand.load(QUICK)
     assert calls == [QUICK]
     assert "Fine-tuning the models that understand messages, once" in capsys.readouterr().out
     (folder,) = (p for p in private_cache.iterdir() if p.is_dir())
     (folder / "reader.json").write_text("{")
-    understand.load.cache_clear()
+    understand._load.cache_clear()
     understand.load(QUICK)
     assert len(calls) == 2
-    understand.load.cache_clear()
+    understand._load.cache_clear()

@@ -7,7 +7,6 @@ are for many texts at once, through ``nlp.pipe`` or batched tensors, and are no 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Annotated
 
 from pydantic import Field
@@ -29,6 +28,7 @@ SHAPES = {
         [{"LOWER": {"IN": ["last", "next", "this"]}, "OP": "?"}, {"LOWER": {"IN": "monday tuesday wednesday thursday friday saturday sunday".split()}}],
         [{"LOWER": {"IN": ["today", "yesterday", "tomorrow"]}}],
     ],
+    "email": [[{"LIKE_EMAIL": True}]],
 }  # fmt: skip
 
 
@@ -72,9 +72,7 @@ def stem_words(text: Text) -> list[dict]:
     Args:
         text: the text
     """
-    from nltk.stem import SnowballStemmer
-
-    stemmer = SnowballStemmer("english")
+    stemmer = assets.load_nltk().stem.SnowballStemmer("english")
     return [{"word": word, "stem": stemmer.stem(word)} for word in _words(text) if word.isalpha()]
 
 
@@ -86,11 +84,12 @@ def find_collocations(texts: list[Text], top: Annotated[int, Field(ge=1, le=50)]
         texts: several texts, the more the better
         top: how many pairs
     """
-    from nltk.collocations import BigramAssocMeasures, BigramCollocationFinder
-
-    finder = BigramCollocationFinder.from_documents([[w.lower() for w in _words(t) if w.isalpha()] for t in texts])
+    nltk = assets.load_nltk()
+    finder = nltk.collocations.BigramCollocationFinder.from_documents(
+        [[w.lower() for w in _words(t) if w.isalpha()] for t in texts]
+    )
     finder.apply_freq_filter(2)
-    scored = finder.score_ngrams(BigramAssocMeasures.likelihood_ratio)[:top]
+    scored = finder.score_ngrams(nltk.collocations.BigramAssocMeasures.likelihood_ratio)[:top]
     return [{"pair": " ".join(pair), "score": round(score, 2)} for pair, score in scored]
 
 
@@ -158,7 +157,7 @@ def find_noun_phrases(text: Text) -> list[str]:
 
 @tool
 def find_shapes(text: Text) -> list[dict]:
-    """Find order numbers, sums of money and dates by their shape (spaCy's rule matcher).
+    """Find order numbers, sums of money, dates and e-mail addresses by their shape (spaCy's rule matcher).
 
     Args:
         text: the text
@@ -216,24 +215,38 @@ def search_texts(query: Text, texts: list[Text], top: Annotated[int, Field(ge=1,
     return [{"text": texts[i], "score": round(float(scores[i]), 3)} for i in (-scores).argsort()[:top]]
 
 
+@tool
+def summarize_text(text: Text, sentences: Annotated[int, Field(ge=1, le=10)] = 1) -> str:
+    """Shorten a text to the sentences of it that say most of the whole (nearest to the mean of the encoder's embeddings).
+
+    Args:
+        text: the text, best one of several sentences
+        sentences: how many are kept
+    """
+    said = assets.load_sentence_tokenizer().tokenize(text)
+    if len(said) <= sentences:
+        return text
+    vectors = assets.embed(said)
+    nearest = (-(vectors @ vectors.mean(0))).argsort()[:sentences]
+    return " ".join(said[n] for n in sorted(nearest))
+
+
 def toolbox() -> Toolbox:
     """All language tools in one box."""
     return Toolbox(
         [
             split_sentences, split_words, tag_words, stem_words, find_collocations, score_sentiment, find_entities,
-            find_lemmas, parse_sentences, find_noun_phrases, find_shapes, read_message, search_texts,
+            find_lemmas, parse_sentences, find_noun_phrases, find_shapes, read_message, search_texts, summarize_text,
         ]
     )  # fmt: skip
 
 
 def _words(text: str) -> list[str]:
-    from nltk.tokenize import NLTKWordTokenizer
-
-    tokenizer = NLTKWordTokenizer()  # it takes a full stop off the end of a sentence only
+    tokenizer = assets.load_nltk().tokenize.NLTKWordTokenizer()  # it takes a full stop off the end of a sentence only
     return [w for sentence in assets.load_sentence_tokenizer().tokenize(text) for w in tokenizer.tokenize(sentence)]
 
 
-@lru_cache(maxsize=1)
+@assets.loaded_once
 def _matcher():
     from spacy.matcher import Matcher
 

@@ -1,5 +1,8 @@
 """The language tools: each on a text whose answer is known, and none on texts that break it."""
 
+import subprocess
+import sys
+
 import pytest
 
 from agentlab import corpus, understand
@@ -103,6 +106,33 @@ def test_absurd_texts_give_a_result(box, text):
 def test_empty_and_endless_texts_are_refused_in_words(box):
     assert box.call("split_words", {"text": ""}).status == "retry"
     assert "at most 10000" in box.call("split_words", {"text": "a" * 10_001}).message
+
+
+FIRST_AT_ONCE = """
+from concurrent.futures import ThreadPoolExecutor
+from agentlab.tools.nlp import toolbox
+box = toolbox()
+given = {"find_collocations": {"texts": ["a b"]}, "search_texts": {"query": "a", "texts": ["a"]}}
+names = [one.name for one in box if one.name != "read_message"] * 2
+with ThreadPoolExecutor(16) as pool:
+    results = list(pool.map(lambda name: box.call(name, given.get(name, {"text": "My kettle leaks."})), names))
+print([(r.tool, r.message) for r in results if not r.ok])
+"""
+
+
+@pytest.mark.slow
+def test_threads_that_come_first_at_the_same_time_all_get_an_answer():
+    ran = subprocess.run([sys.executable, "-c", FIRST_AT_ONCE], capture_output=True, text=True, timeout=300)
+    assert ran.stdout.strip() == "[]", ran.stdout + ran.stderr
+
+
+def test_a_text_is_shortened_to_its_own_most_telling_sentences(box):
+    text = "Hello there. My kettle leaks at the lid, and water runs over the table. The sky is blue. The kettle's lid leaks water."
+    short = box.call("summarize_text", {"text": text}).value
+    assert "lid" in short
+    two = box.call("summarize_text", {"text": text, "sentences": 2}).value
+    assert [s for s in text.split(". ") if s.strip(".") in two] == [s for s in text.split(". ") if "lid" in s]
+    assert box.call("summarize_text", {"text": "One sentence only"}).value == "One sentence only"
 
 
 def test_a_message_is_read_by_the_fine_tuned_models(box, monkeypatch):
