@@ -361,17 +361,19 @@ def near_duplicate_pairs(
     >>> near_duplicate_pairs(["where is my parcel", "Where is my parcel?", "stop the order"])
     [(0, 1, 1.0)]
     """
+    import numpy as np
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     if len(texts) < 2:
         return []
     words = [normalize(t) or t for t in texts]
-    vectors = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True).fit_transform(words)
-    pairs = []
-    for start in range(0, len(texts), 1024):  # blocks, so that memory stays small
-        cosine = (vectors[start : start + 1024] @ vectors.T).tocoo()
-        for i, j, c in zip(cosine.row + start, cosine.col, cosine.data, strict=True):
-            if i < j and c >= threshold:
+    counter = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True, dtype=np.float32)
+    vectors, pairs = counter.fit_transform(words), []
+    for start in range(0, len(texts), 512):  # blocks, so that memory stays small; each only with what comes after it
+        cosine = (vectors[start : start + 512] @ vectors[start:].T).tocoo()
+        near = cosine.data >= np.float32(threshold)
+        for i, j, c in zip(cosine.row[near] + start, cosine.col[near] + start, cosine.data[near], strict=True):
+            if i < j:
                 pairs.append((int(i), int(j), round(float(c), 3)))
     return sorted(pairs)
 

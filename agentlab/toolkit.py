@@ -447,8 +447,9 @@ def _child(module: str, qualname: str, data: str, answer) -> None:
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
     """A sentence that names the nearest of what is known, with a space before it; empty where nothing is near."""
-    near = difflib.get_close_matches(str(word).lower(), [str(k) for k in known], n=1, cutoff=0.6)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    spelt = {str(k).lower(): str(k) for k in known}
+    near = difflib.get_close_matches(str(word).lower(), spelt, n=1, cutoff=0.6)
+    return f" Did you mean {spelt[near[0]]!r}?" if near else ""
 
 
 def _explain(error: dict, model: type[pydantic.BaseModel]) -> str:

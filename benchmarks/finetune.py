@@ -27,7 +27,7 @@ from agentlab.losses import IGNORE
 
 RESULTS = Path(__file__).parent / "results"
 BATCH = 32
-ACCURATE = Config(epochs=6, batch_size=BATCH, learning_rate=2e-4, label_smoothing=0.1, dropout=0.2, warmup=0.2)
+ACCURATE = Config(epochs=7, batch_size=BATCH, learning_rate=2e-4, label_smoothing=0.1, dropout=0.2, warmup=0.2)
 
 
 def load(folder: Path | None):

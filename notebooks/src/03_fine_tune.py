@@ -1148,7 +1148,7 @@ assert healthy["F1 at the end"] == healthy["best F1 on the way"]
 # %% [markdown]
 # ## The model of the course
 #
-# Now the model that the later lessons use: both heads on one encoder, all training messages, each also in two mistyped copies,
+# Now the model that the later lessons use: both heads on one encoder, all training messages, each also in a mistyped copy,
 # the out-of-scope messages as a class of their own. `understand.load()` trains it once and keeps it; the second time it is there in a second.
 
 # %%
