@@ -109,7 +109,13 @@ class Tool:
         return {k: v for k, v in schema.items() if k != "title"}
 
     def check(self, arguments: dict) -> tuple[dict, dict]:
-        """The arguments as the function takes them, and as JSON; raises `Retry`, which says what is wrong with them."""
+        """The arguments as the function takes them, and as JSON; raises `Retry`, which says what is wrong with them.
+
+        The text "3" is read as 3, since models often write it so; true is no number.
+        """
+        for key, value in arguments.items():
+            if isinstance(value, bool) and key in self.arguments.model_fields and self.arguments.model_fields[key].annotation in (int, float):  # fmt: skip
+                raise Retry(f"{key} is {str(value).lower()}, but it must be a number.")
         try:
             checked = self.arguments.model_validate(arguments)
         except pydantic.ValidationError as error:
@@ -465,6 +471,8 @@ def _explain(error: dict, model: type[pydantic.BaseModel]) -> str:
     if kind in ("enum", "literal_error"):
         near = did_you_mean(shown.strip("'"), re.findall(r"'([^']*)'", context.get("expected", "")))
         return f"{where} is {shown}; it must be {context.get('expected')}.{near}"
+    if kind == "bool_parsing":
+        return f"{where} is {shown}, but it must be true or false."
     said = error["msg"][0].lower() + error["msg"][1:]
     return f"{where} is {shown}, but {said.removeprefix('value error, ').rstrip('.')}."
 

@@ -12,6 +12,7 @@ import importlib
 import inspect
 import linecache
 import pkgutil
+import sysconfig
 import textwrap
 import traceback
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ PASSED, WRONG, ERROR, NOT_STARTED = "PASSED", "WRONG", "ERROR", "NOT STARTED"
 SYMBOLS = {PASSED: "✔", WRONG: "✘", ERROR: "⚠", NOT_STARTED: "○"}
 RESULT_MIME = "application/vnd.agentlab.exercise+json"
 HERE = Path(__file__).resolve().parent
+STDLIB = Path(sysconfig.get_path("stdlib"))
 
 
 # --- the placeholder -----------------------------------------------------------------------------------------
@@ -211,7 +213,11 @@ def describe_error(error: BaseException) -> str:
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)
-        if "site-packages" in path.parts or (path.is_relative_to(HERE.parent) and path.parent != HERE):
+        if (
+            "site-packages" in path.parts
+            or path.is_relative_to(STDLIB)
+            or (path.is_relative_to(HERE.parent) and path.parent != HERE)
+        ):
             continue
         if path == HERE / "engine.py":
             continue

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import json
 import math
 import random
+import re
 import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -18,10 +19,17 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import Field
 
 from agentlab.exercises.engine import Choice, Exercise, Guarded, Mistake, Quiz, Wrong, expect, expect_type, kind_of
-from agentlab.toolkit import WRITE, Retry, Tool, Toolbox, ToolDefinitionError, tool
+from agentlab.toolkit import READ, WRITE, Retry, Tool, Toolbox, ToolDefinitionError, tool
 
 ROUNDS = 6
 WORDS = "the my an order parcel not too two 2 W20417 don't € 49.90 ! ? , kettle a at to".split()
+
+
+def as_list(value) -> list:
+    """What an answer returned, as a list; `Wrong` for what cannot be gone through."""
+    if isinstance(value, (str, bytes, dict)) or not isinstance(value, Iterable):
+        raise Wrong(f"The answer should be a list; yours is {kind_of(value)}")
+    return list(value)
 
 
 # --- where tokens stand --------------------------------------------------------------------------------------
@@ -38,7 +46,20 @@ def offsets(text, tokens):
 
 def draw_tokens(rng):
     """A text, its tokens and where they stand; some tokens touch, some are far apart, some come twice in a row."""
-    tokens = ["at", "kettle", "at", *rng.choices(WORDS, k=rng.randint(3, 7)), "!", "!", "too", "to"]
+    tokens = [
+        "at",
+        "kettle",
+        "at",
+        "parcel",
+        "a",
+        "W20417",
+        "2",
+        *rng.choices(WORDS, k=rng.randint(3, 7)),
+        "!",
+        "!",
+        "too",
+        "to",
+    ]
     text, places = rng.choice(["", " "]), []
     for token in tokens:
         places.append((len(text), len(text) + len(token)))
@@ -50,9 +71,7 @@ def check_offsets(answer) -> None:
     rng = random.Random()
     for _ in range(ROUNDS):
         text, tokens, truth = draw_tokens(rng)
-        theirs = answer(text, list(tokens))
-        expect_type(theirs, (list, tuple), "The answer")
-        theirs = [tuple(x) for x in theirs]
+        theirs = [tuple(int(y) for y in x) for x in as_list(answer(text, list(tokens)))]
         if theirs == truth:
             continue
         expect(len(theirs) == len(truth), f"One pair per token is needed: {len(truth)}; yours are {len(theirs)}.")
@@ -105,6 +124,16 @@ def merge_variant(sources, overlap=lambda s, e, a, b: s < b and e > a, backwards
     return sorted(kept) if ordered else kept
 
 
+def against_all(sources):
+    """A wrong answer: each span is compared with all earlier ones, dropped ones too."""
+    seen, kept = [], []
+    for start, end, kind in (span for spans in sources for span in spans):
+        if all(end <= a or start >= b for a, b in seen):
+            kept.append((start, end, kind))
+        seen.append((start, end))
+    return sorted(kept)
+
+
 MERGE_SLIPS: dict[str, dict[str, Any]] = {
     "Spans that share characters are both there. Keep the one of the earlier source only.": {"overlap": lambda *_: False},
     "Only spans with the same ends count as a clash for you; one shared character is enough.": {"overlap": lambda s, e, a, b: (s, e) == (a, b)},
@@ -115,8 +144,8 @@ MERGE_SLIPS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def draw_sources(rng):
-    """Spans of three readers that clash in every way there is."""
+def draw_sources(rng, number):
+    """Spans of three readers that clash in every way there is; later rounds also have more and fewer readers."""
     at = [rng.randint(0, 3)]
     for _ in range(9):
         at.append(at[-1] + rng.randint(2, 5))
@@ -124,21 +153,25 @@ def draw_sources(rng):
     second = [
         (at[0], at[2], "person"), (at[3], at[4], "product"), (at[5], at[8], "date"),
     ]  # reaches in from the left; only touches; holds another  # fmt: skip
-    third = [(at[1], at[3], "amount"), (at[1] + 1, at[3] - 1, "amount"), (at[8], at[9], "amount")]
-    return [rng.sample(trusted, 2), rng.sample(second, 3), rng.sample(third, 3)]
+    third = [
+        (at[1], at[3], "amount"), (at[1] + 1, at[3] - 1, "amount"), (at[8], at[9], "amount"),
+        (at[0], at[0] + 1, "quantity"), (at[9] + 2, at[9] + 6, "product"), (at[9] + 4, at[9] + 8, "product"),
+    ]  # touches nothing that was kept, only what was dropped; two that clash with each other  # fmt: skip
+    sources = [rng.sample(trusted, 2), rng.sample(second, 3), rng.sample(third, 6)]
+    return (sources, [*sources, [(at[9] + 9, at[9] + 11, "date")]], sources[:2])[number % 3]
 
 
 def check_merge_spans(answer) -> None:
     rng = random.Random()
-    for _ in range(ROUNDS):
-        sources = draw_sources(rng)
-        theirs = answer([list(s) for s in sources])
-        expect_type(theirs, (list, tuple), "The answer")
-        theirs, truth = [tuple(x) for x in theirs], merge_spans(sources)
+    for number in range(ROUNDS):
+        sources = draw_sources(rng, number)
+        theirs = [tuple(x) for x in as_list(answer([list(s) for s in sources]))]
+        truth = merge_spans(sources)
         if theirs == truth:
             continue
         for message, how in MERGE_SLIPS.items():
             expect(theirs != merge_variant(sources, **how), message)
+        expect(theirs != against_all(sources), "A span clashes with you although what it overlaps was itself dropped: compare with the kept ones only.")  # fmt: skip
         expect(sorted(theirs) != truth, "The right spans, but not sorted by where they start.")
         raise Wrong(f"From {sources} should come {truth}; yours is {theirs}.")
 
@@ -171,7 +204,7 @@ def draw_function(rng):
     split = rng.randint(2, 4)
     made = [
         inspect.Parameter(
-            name, inspect.Parameter.KEYWORD_ONLY if n >= split else inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            name, inspect.Parameter.KEYWORD_ONLY if n >= split - 1 else inspect.Parameter.POSITIONAL_OR_KEYWORD,
             annotation=kind, default=inspect.Parameter.empty if n < split else DEFAULTS.get(kind, get_args(kind)[:1] and get_args(kind)[0]),
         )
         for n, (name, kind) in enumerate(zip(names, kinds, strict=True))
@@ -199,6 +232,10 @@ def check_schema(answer) -> None:
         parameters = inspect.signature(function).parameters
         theirs = answer(function)
         expect_type(theirs, dict, "The schema")
+        try:
+            theirs = json.loads(json.dumps(theirs))
+        except (TypeError, ValueError) as error:
+            raise Wrong(f"A schema is sent as JSON, and yours cannot be written as JSON: {error}.") from None
         try:
             jsonschema.Draft202012Validator.check_schema(theirs)
         except jsonschema.SchemaError as error:
@@ -273,43 +310,50 @@ def problems_by_library(made: dict, arguments: dict) -> dict:
     return found
 
 
+MISFITS = {"string": (7, True, None), "integer": (True, "3", 2.5), "number": (True, "3"), "boolean": (1, "true", 0)}
+
+
+def draw_arguments(rng, number, made, parameters):
+    """Arguments with the slips of this round; falsy values are as good as others."""
+    arguments: dict[str, Any] = {n: rng.choice(samples_of(p.annotation)) for n, p in parameters.items()}
+    typed = {n: p["type"] for n, p in made["properties"].items() if "type" in p}
+    slip = ("bool", "type", "missing", "unknown", "choice", "type", "optional", "several")[number % 8]
+    if slip == "type":
+        for name in rng.sample(sorted(typed), rng.randint(1, 2)) if number % 16 > 7 else sorted(typed):
+            arguments[name] = rng.choice(MISFITS[typed[name]])
+    if slip == "bool" and number % 16 < 8:
+        arguments |= {name: True for name, kind in typed.items() if kind in ("integer", "number")}
+    if slip in ("missing", "several"):
+        del arguments[rng.choice(made["required"])]
+    if slip in ("unknown", "several"):
+        arguments["colour"] = "red"
+    if slip in ("choice", "several"):
+        arguments[next(n for n, p in made["properties"].items() if "enum" in p)] = "lost"
+    if slip == "optional":
+        arguments = {n: v for n, v in arguments.items() if n in made["required"]}
+    return arguments
+
+
 def check_problems(answer) -> None:
     rng = random.Random()
-    for number in range(2 * ROUNDS):
+    for number in range(4 * ROUNDS):
         function = draw_function(rng)
         made = schema(function)
-        parameters = inspect.signature(function).parameters
-        arguments: dict[str, Any] = {n: samples_of(p.annotation)[0] for n, p in parameters.items()}
-        numbers = [n for n, p in made["properties"].items() if p.get("type") in ("integer", "number")]
-        slip = ("none", "bool", "missing", "unknown", "choice", "text", "optional", "several")[number % 8]
-        if slip == "bool":
-            arguments[rng.choice(numbers)] = True
-        if slip in ("missing", "several"):
-            del arguments[rng.choice(made["required"])]
-        if slip in ("unknown", "several"):
-            arguments["colour"] = "red"
-        if slip in ("choice", "several"):
-            arguments[next(n for n, p in made["properties"].items() if "enum" in p)] = "lost"
-        if slip == "text":
-            arguments[rng.choice(numbers)] = "3"
-        if slip == "optional":
-            arguments = {n: v for n, v in arguments.items() if n in made["required"]}
+        arguments = draw_arguments(rng, number, made, inspect.signature(function).parameters)
         theirs, truth = answer(made, dict(arguments)), problems_by_library(made, arguments)
         expect_type(theirs, dict, "The answer")
         if theirs == truth:
             continue
-        if slip == "bool" and not theirs:
-            raise Wrong(
-                "True passes for a number: in Python a bool is an int. For a model's arguments it is a mistake."
-            )
         extra = sorted(set(theirs) - set(truth))
         if extra and theirs[extra[0]] == "missing":
-            raise Wrong(
-                f"{extra[0]} has a default, so it may be left out. Only what stands under required can be missing."
-            )
+            raise Wrong(f"{extra[0]} is called missing, and it may be left out or is there with the value {arguments.get(extra[0])!r}. Only what stands under required and is not among the arguments is missing.")  # fmt: skip
         if extra:
             raise Wrong(f"{extra[0]} = {arguments.get(extra[0])!r} is right for {made['properties'].get(extra[0])}; you call it {theirs[extra[0]]!r}.")  # fmt: skip
         lost = sorted(set(truth) - set(theirs))
+        if lost and not theirs and all(arguments.get(n) is True for n in lost):
+            raise Wrong(
+                "True passes for a number: in Python a bool is an int. For a model's arguments it is a mistake."
+            )
         if lost:
             raise Wrong(f"{lost[0]} is not found: it is {truth[lost[0]]!r} in {arguments}." + (" Report every problem, not only the first." if theirs else ""))  # fmt: skip
         name = next(n for n in truth if theirs[n] != truth[n])
@@ -370,11 +414,17 @@ def check_once(answer) -> None:
         "A function may return None or 0. Ask whether the key is known, not whether its result is true.",
     )
     expect(raises(call, key + "d", -1), "The function raised, and the caller was not told. Let the error out.")
-    raises(call, key + "d", -1)
+    in_time(lambda: raises(call, key + "d", -1), "A lock stayed taken when the function raised: use `with lock:`.")
     expect(len(calls) == 5, "A call that failed was never done: its key must stay free, so that it can be tried again.")
+    expect(call(key, 5) == "paid 5" and len(calls) == 5, "An older key was forgotten when newer ones came. Remember all of them.")  # fmt: skip
+    expect(
+        call(key, 6) == "paid 5",
+        "The key says which wish it is: the same key with another amount is still the first wish.",
+    )
     other_calls: list = []
     guarded_wrapper(answer(other_calls.append))(key, 1)
     expect(other_calls == [1], "Two functions share one memory: each call of once() needs its own.")
+    expect(guarded_wrapper(answer(lambda *a: a))(key, 1, 2) == (1, 2), "A function may take any number of arguments: call(key, *arguments).")  # fmt: skip
     check_threads(answer, key)
 
 
@@ -384,14 +434,28 @@ def check_threads(answer, key) -> None:
     def slow(amount):
         time.sleep(0.01)
         calls.append(amount)
+        return "paid"
 
     call = guarded_wrapper(answer(slow))
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: call(key, 1), range(8)))
+    answers: list = []
+    threads = [threading.Thread(target=lambda: answers.append(call(key, 1)), daemon=True) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(5)
     expect(
         len(calls) == 1,
         f"Eight threads came with one key at once, and it was done {len(calls)} times. Look and do under one lock.",
     )
+    expect(answers == ["paid"] * 8, f"Of eight threads with one key, {answers.count('paid')} got the first result; all should wait for it.")  # fmt: skip
+
+
+def in_time(function: Callable, message: str) -> None:
+    """Run something that may wait for ever; `Wrong` with the message if it is not done in five seconds."""
+    thread = threading.Thread(target=function, daemon=True)
+    thread.start()
+    thread.join(5)
+    expect(not thread.is_alive(), message)
 
 
 def raises(call: Guarded, *arguments) -> bool:
@@ -453,6 +517,9 @@ def move(db, sku, to, pieces):
         db.execute("INSERT INTO moves VALUES (?, ?, ?)", (sku, to, pieces))
 
 
+FULL_DAY = 4  # the table of moves refuses a move of so many pieces
+
+
 def check_move(answer) -> None:
     rng = random.Random()
     have = rng.randint(5, 9)
@@ -463,6 +530,7 @@ def check_move(answer) -> None:
         ("K9", "K2", 2, Exception),
         ("K1", "K2' OR 'a' = 'a", 1, Exception),
         ("K1", "O'Neill", 1, None),
+        ("K1", "K2", FULL_DAY, sqlite3.IntegrityError),
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "shop.db"
@@ -472,10 +540,15 @@ def check_move(answer) -> None:
                 db.executescript(
                     "CREATE TABLE stock (sku TEXT PRIMARY KEY, pieces INTEGER CHECK (pieces >= 0));"
                     "CREATE TABLE moves (sku TEXT, goes_to TEXT, pieces INTEGER);"
+                    f"CREATE TRIGGER full BEFORE INSERT ON moves WHEN NEW.pieces = {FULL_DAY} BEGIN SELECT RAISE(ABORT, 'the book is full'); END;"
                 )
                 db.executemany("INSERT INTO stock VALUES (?, ?)", [("K1", have), ("K2", 4), ("O'Neill", 1)])
                 db.commit()
                 try_move(answer, db, sku, to, pieces, error)
+                if error:
+                    db.commit()  # the connection goes on being used: what was left open would now be written
+                else:
+                    db.execute("SELECT 1")
             with closing(sqlite3.connect(path)) as other:  # somebody else looks: only what was committed is there
                 stock = dict(other.execute("SELECT sku, pieces FROM stock"))
                 moves = other.execute("SELECT * FROM moves").fetchall()
@@ -491,7 +564,7 @@ def try_move(answer, db, sku, to, pieces, error) -> None:
                 raise
             return
     if error:
-        why = {"K9": "K9 does not exist"}.get(sku) or ("there are too few pieces" if error is sqlite3.IntegrityError else f"{to} does not exist")  # fmt: skip
+        why = {"K9": "K9 does not exist"}.get(sku) or ("the table moves refuses it" if pieces == FULL_DAY else "") or ("there are too few pieces" if error is sqlite3.IntegrityError else f"{to} does not exist")  # fmt: skip
         raise Wrong(f"Moving {pieces} from {sku} to {to} cannot be done ({why}), and the caller was not told. Let the error out, or raise one where no row was changed.")  # fmt: skip
 
 
@@ -578,6 +651,7 @@ def check_fuse(answer) -> None:
         k = rng.choice([1, 10, 60])
         theirs = answer([list(r) for r in rankings], k)
         expect_type(theirs, dict, "The answer (name to score)")
+        expect(same_scores(answer([list(r) for r in rankings]), answer([list(r) for r in rankings], 60)), "Without k it is 60: write `k=60` among the arguments.")  # fmt: skip
         truth = fuse_variant(rankings, k)
         if same_scores(theirs, truth):
             continue
@@ -587,7 +661,9 @@ def check_fuse(answer) -> None:
             not same_scores(theirs, fuse_variant(rankings, 60)) or k == 60,
             f"k is {k} here; you use 60 whatever comes in.",
         )
-        name = next((n for n in truth if n not in theirs or not math.isclose(theirs[n], truth[n])), None)
+        name = next(
+            (n for n in truth if n not in theirs or not math.isclose(float(theirs[n]), truth[n], rel_tol=1e-6)), None
+        )
         if name is None:
             raise Wrong("There is a name in your answer that stands in no list.")
         raise Wrong(
@@ -596,7 +672,7 @@ def check_fuse(answer) -> None:
 
 
 def same_scores(a: dict, b: dict) -> bool:
-    return set(a) == set(b) and all(math.isclose(a[n], b[n], rel_tol=1e-9) for n in b)
+    return set(a) == set(b) and all(math.isclose(float(a[n]), b[n], rel_tol=1e-6) for n in b)
 
 
 def recall_at(rankings, right, k):
@@ -606,6 +682,9 @@ def recall_at(rankings, right, k):
 RECALL_SLIPS: dict[str, Callable] = {
     "This looks at the whole list; only the first k count.": lambda rankings, right, k: recall_at(rankings, right, 10**6),
     "This is one place short: the first k are ranking[:k], the k-th included.": lambda rankings, right, k: recall_at(rankings, right, k - 1),
+    "This is one place too many: the first k are ranking[:k].": lambda rankings, right, k: recall_at(rankings, right, k + 1),
+    "A share is asked for, from 0 to 1, not a percentage.": lambda rankings, right, k: 100 * recall_at(rankings, right, k),
+    "This is how many questions; a share is asked for: divide by the number of questions.": lambda rankings, right, k: recall_at(rankings, right, k) * len(right),
     "Divided by k as well, as precision does. Each question has one right article: divide by the number of questions.": lambda rankings, right, k: recall_at(rankings, right, k) / k,
     "Only the first place is looked at, whatever k is.": lambda rankings, right, k: recall_at(rankings, right, 1),
     "This is the mean reciprocal rank. Recall asks only whether it is among the first k.": lambda rankings, right, k: sum(1 / (r.index(n) + 1) for r, n in zip(rankings, right, strict=True) if n in r[:k]) / len(right),
@@ -615,21 +694,21 @@ RECALL_SLIPS: dict[str, Callable] = {
 def check_recall_at(answer) -> None:
     rng = random.Random()
     for _ in range(ROUNDS):
-        n, k = rng.choice([10, 15]), rng.randint(3, 5)
+        n, k = rng.choice([12, 18]), rng.randint(3, 5)
         rankings = [rng.sample(range(12), 9) for _ in range(n)]
         right = [
-            r[(0, 0, 1, k - 1, k)[q % 5]] if q % 9 else 99 for q, r in enumerate(rankings)
+            r[(0, 0, 1, k - 1, k, 8)[q % 6]] if q % 9 else 99 for q, r in enumerate(rankings)
         ]  # at the edges, and nowhere
         theirs = answer([list(r) for r in rankings], list(right), k)
-        expect(
-            isinstance(theirs, (int, float)) and not isinstance(theirs, bool),
-            f"A share from 0 to 1 is needed; yours is {kind_of(theirs)}",
-        )
+        try:
+            theirs = float(theirs)
+        except (TypeError, ValueError):
+            raise Wrong(f"A share from 0 to 1 is needed; yours is {kind_of(theirs)}") from None
         truth = sum(place < k for r, x in zip(rankings, right, strict=True) for place, y in enumerate(r) if x == y) / n
-        if math.isclose(theirs, truth):
+        if math.isclose(theirs, truth, rel_tol=1e-6):
             continue
         for message, slip in RECALL_SLIPS.items():
-            expect(not math.isclose(theirs, slip(rankings, right, k)), message)
+            expect(not math.isclose(theirs, slip(rankings, right, k), rel_tol=1e-6), message)
         raise Wrong(
             f"Of {n} questions {round(truth * n)} have the right article among the first {k}: {truth:.3f}; yours is {theirs:.3f}."
         )
@@ -651,37 +730,33 @@ def check_in_batches(answer) -> None:
     rng = random.Random()
     for number in range(ROUNDS):
         size = rng.randint(3, 5)
-        distinct = [f"message {n}" for n in rng.sample(range(99), 2 * size + rng.randint(1, size - 1))]
-        texts = [*distinct, *rng.choices(distinct, k=size)]
+        many = (2 * size + rng.randint(1, size - 1), 2 * size, size - 1, size, 0, 2 * size + 1)[number]
+        distinct = [f"message {n}" for n in rng.sample(range(99), many)]
+        texts = [*distinct, *(rng.choices(distinct, k=size) if distinct else [])]
         rng.shuffle(texts)
-        if number == ROUNDS - 1:
-            texts = []
         seen: list[list[str]] = []
 
-        def read(batch, seen=seen):
+        def read(batch, seen=seen, number=number):  # every third result is empty, and each round reads otherwise
             seen.append(list(batch))
-            return [text.upper() for text in batch]
+            return ["" if int(text.split()[1]) % 3 == 0 else f"{text} read in round {number}" for text in batch]
 
-        theirs = answer(read, list(texts), size)
-        expect_type(theirs, list, "The answer")
-        truth, sent = [text.upper() for text in texts], [t for batch in seen for t in batch]
-        if len(theirs) != len(truth):
-            raise Wrong(
-                f"{len(texts)} texts went in and {len(theirs)} results came out. Is the last, smaller batch left out, or what came twice?"
-            )
-        expect(
-            sorted(theirs) != sorted(truth) or theirs == truth,
-            "The right results in the wrong order: result n belongs to text n.",
-        )
-        expect(theirs == truth, "A result belongs to another text.")
-        expect(
-            all(len(b) <= size for b in seen),
-            f"A batch of {max(map(len, seen), default=0)} was sent; at most {size} are allowed.",
-        )
-        expect(all(seen), "The function was called with an empty batch.")
-        expect(len(sent) == len(set(sent)), "A text that came twice was read twice. Read each distinct text once.")
-        least = math.ceil(len(set(texts)) / size)
-        expect(len(seen) <= least, f"{len(seen)} calls where {least} are enough: fill each batch up to {size}.")
+        theirs = as_list(answer(read, list(texts), size))
+        sent = [t for batch in seen for t in batch]
+        truth = read(texts, seen=[])
+        judge_batches(theirs, truth, texts, seen, sent, size)
+
+
+def judge_batches(theirs, truth, texts, seen, sent, size) -> None:
+    if len(theirs) != len(truth):
+        raise Wrong(f"{len(texts)} texts went in and {len(theirs)} results came out. Is the last, smaller batch left out, or what came twice?")  # fmt: skip
+    wrong_order = sorted(map(str, theirs)) == sorted(truth) and theirs != truth
+    expect(not wrong_order, "The right results in the wrong order: result n belongs to text n.")
+    expect(theirs == truth, "A result belongs to another text, or to an earlier call of in_batches.")
+    expect(all(seen), "The function was called with an empty batch.")
+    expect(all(len(b) <= size for b in seen), f"A batch of {max(map(len, seen), default=0)} was sent; at most {size} are allowed.")  # fmt: skip
+    expect(len(sent) == len(set(sent)), "A text that came twice was read twice. Read each distinct text once.")
+    least = math.ceil(len(set(texts)) / size)
+    expect(len(seen) <= least, f"{len(seen)} calls where {least} are enough: fill each batch up to {size}.")
 
 
 def one_by_one(function, texts, size):
@@ -705,11 +780,12 @@ def full_batches_only(function, texts, size):
 
 # --- a toolbox with five bugs --------------------------------------------------------------------------------
 
+CARD = "4929 1120 7743 0081"
 BUGS = {
     "effect": "refund_order changes the world and is not marked as a WRITE, so a second refund comes from the cache",
     "number": "cents takes fractions, or amounts below 1",
     "choice": "reason takes any text; there are three reasons",
-    "unknown": "an order that does not exist ends in 'does not work at the moment'; the model should be told what would be right",
+    "unknown": "an order that does not exist does not end in a retry; the model should be told what would be right",
     "leak": "find_order shows the number of the card",
 }
 
@@ -717,7 +793,7 @@ BUGS = {
 def make_tools(orders):
     def known(order_id):
         if order_id not in orders:
-            raise Retry(f"There is no order {order_id}. Orders: {', '.join(orders)}.")
+            raise Retry(f"There is no order {order_id}. A number looks like W10001: ask the customer.")
         return orders[order_id]
 
     @tool
@@ -751,7 +827,7 @@ def make_tools_with_bugs(orders, bugs=tuple(BUGS)):
 
     def known(order_id):
         if order_id not in orders and "unknown" not in bugs:
-            raise Retry(f"There is no order {order_id}. Orders: {', '.join(orders)}.")
+            raise Retry(f"There is no order {order_id}. A number looks like W10001: ask the customer.")
         return orders[order_id]
 
     def find_order(order_id: str) -> dict:
@@ -787,7 +863,7 @@ def check_make_tools(answer) -> str:
             "status": "shipped",
             "paid": 5990,
             "refunded": 0,
-            "card": "4929 1120 7743 0081",
+            "card": CARD,
         }
         for _ in range(3)
     }
@@ -822,17 +898,28 @@ def check_make_tools(answer) -> str:
     ]
     still = {
         "effect": orders[first]["refunded"] != 1000,
-        "number": any(box.call("refund_order", {**refund, "cents": c}).ok for c in (-5, 0, 0.5)),
-        "choice": box.call("refund_order", {**refund, "reason": "because"}).ok,
+        "number": any(box.call("refund_order", {**refund, "cents": c}).status != "retry" for c in (-5, 0, 0.5, 1.5)),
+        "choice": any(
+            box.call("refund_order", {**refund, "reason": r}).status != "retry" for r in ("because", "other")
+        ),
         "unknown": any(r.status != "retry" for r in unknown),
-        "leak": "4929" in str(found.value),
+        "leak": any(piece in shown for piece in CARD.split() for shown in (str(found.value), str(found.value)[::-1])),
     }
     left = [BUGS[name] for name, there in still.items() if there]
     if left:
         raise Wrong(f"{len(BUGS) - len(left)} of 5 repaired. Still there: {'; '.join(left)}.")
     expect(
-        first in unknown[0].message,
-        "An unknown order gives a retry now; say in it what would be right: the numbers that there are.",
+        re.search(r"W\d|digit|ask|such as|look", unknown[0].message.replace("W00000", "")) is not None,
+        "An unknown order gives a retry now; say in it what would be right: how a number looks, or whom to ask for it.",
+    )
+    expect(orders[first]["card"] == CARD, "find_order changed the shop's own data. Leave the card out of what you return, not out of the order.")  # fmt: skip
+    second, third = list(orders)[1:]
+    for order_id, reason in ((second, "damaged"), (third, "wrong")):
+        result = box.call("refund_order", {"order_id": order_id, "cents": 1, "reason": reason})
+        expect(result.ok, f"{reason} is one of the three reasons, and the call ends with: {result.text()}")
+    expect(
+        box["find_order"].effect is READ,
+        "find_order only looks: as a WRITE it would need the customer's yes each time.",
     )
     return "A call that is wrong can be mended now, and one that is right happens."
 
@@ -914,8 +1001,9 @@ EXERCISES = (
             Mistake(without("unknown"), "is not found: it is 'unknown'"),
             Mistake(without("choice"), "is not found: it is 'choice'"),
             Mistake(without("type"), "a bool is an int"),
+            Mistake(lambda made, arguments: {n: k for n, k in problems(made, arguments).items() if k != "type" or arguments[n] is True}, "is not found: it is 'type'"),
             Mistake(first_problem_only, "Report every problem"),
-            Mistake(lambda made, arguments: problems({**made, "required": list(made["properties"])}, arguments), "so it may be left out"),
+            Mistake(lambda made, arguments: problems({**made, "required": list(made["properties"])}, arguments), "it may be left out"),
         ),
     ),
     Exercise(
