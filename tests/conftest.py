@@ -1,6 +1,7 @@
 """Every test runs offline and with a progress file of its own."""
 
 import os
+import socket
 
 import pytest
 from hypothesis import settings
@@ -12,6 +13,16 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["MPLBACKEND"] = "agg"
 os.environ["AGENTLAB_UNDERSTANDING"] = "quick"  # models that take seconds to train
+
+
+def loopback_is_up():
+    """Whether this machine can talk to itself; not so where the network was cut altogether."""
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            socket.create_connection(server.getsockname(), 1).close()
+        return True
+    except OSError:
+        return False
 
 
 @pytest.fixture(autouse=True)

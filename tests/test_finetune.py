@@ -3,7 +3,6 @@ import hashlib
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from agentlab.encoding import Encoded, collate
 from agentlab.errors import UnknownName
 from agentlab.finetune import Config, Reader, TrainingError, fit
 from agentlab.losses import IGNORE
+from tests.conftest import loopback_is_up
 
 TINY = transformers.BertConfig(
     vocab_size=60, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
@@ -327,15 +327,6 @@ if PartialState().is_main_process:
     save_file({{k: v.clone() for k, v in model.state_dict().items()}}, {out!r})
 print("processes", PartialState().num_processes)
 """
-
-
-def loopback_is_up():
-    try:
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            socket.create_connection(server.getsockname(), 1).close()
-        return True
-    except OSError:
-        return False
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from agentlab.shop.desk import Session
 from agentlab.shop.models import Coupon, Customer, Order
 from agentlab.shop.store import Store, StoreError
 from agentlab.shop.tools import shop_tools
+from tests.conftest import loopback_is_up
 from tests.shop.conftest import Counter
 from tests.shop.test_policy import ALLOWED, REFUSED
 from tests.shop.test_safety import OWNERS, RACES, WRITE_CALLS, write_call
@@ -35,7 +36,7 @@ def why_not():
         return "PostgreSQL is not installed (/usr/lib/postgresql/*/bin); on Debian: apt-get install postgresql"
     if ROOT and not shutil.which("runuser"):
         return "PostgreSQL does not run as root, and runuser is missing"
-    return ""
+    return "" if loopback_is_up() else "the loopback is down, and the tests reach PostgreSQL over it"
 
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
