@@ -447,7 +447,10 @@ class Training:
         return self.history
 
     def progress(self):
-        from tqdm.auto import tqdm
+        if os.environ.get("AGENTLAB_HEADLESS"):  # a bar that is a widget would be stored in the notebook
+            from tqdm import tqdm
+        else:
+            from tqdm.auto import tqdm
 
         shown = self.bar and self.accelerator.is_local_main_process
         return tqdm(total=self.steps, initial=self.history.steps, desc="training", unit="step", disable=not shown)

@@ -431,3 +431,11 @@ def test_tensorboard_gets_a_row_per_epoch(tmp_path):
             data = data[end + 4 :]
     assert len(seen["train_loss"]) == len(seen["score"]) == PLAIN.epochs
     assert seen["train_loss"][-1] < seen["train_loss"][0]
+
+
+def test_a_bar_is_plain_text_where_nobody_clicks(monkeypatch):
+    monkeypatch.setenv("AGENTLAB_HEADLESS", "1")
+    training = finetune.Training(reader(), messages(8), config=PLAIN)
+    training.prepare()
+    with training.progress() as bar:
+        assert type(bar).__module__ == "tqdm.std"
