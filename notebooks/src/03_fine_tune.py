@@ -7,7 +7,7 @@
 #
 # | | |
 # |---|---|
-# | Time | 150 minutes with the eleven exercises; the cells themselves take about 6 minutes on two cores the first time, 4 afterwards |
+# | Time | 150 minutes with the eleven exercises; the cells themselves take about 8 minutes on two cores the first time, 4 afterwards |
 # | Needs | the course installed; no network, no GPU |
 # | Before this | [01 · Prepare the data](01_prepare_data.ipynb) and [02 · Derive the loss](02_derive_the_loss.ipynb) help; PyTorch tensors |
 #
