@@ -281,9 +281,9 @@ def _refuse_pickles(path: Path | str, asset: Asset) -> None:
 # --- language model ------------------------------------------------------------------------------------------
 
 
-def language_model_folder() -> Path | str:
+def language_model_folder(explicit: str | Path | None = None) -> Path | str:
     """A folder that ``from_pretrained`` reads: the shipped GGUF file is converted once (about 20 s)."""
-    found = find(LANGUAGE_MODEL)
+    found = find(LANGUAGE_MODEL, explicit)
     if found.source != "wheel":
         _refuse_pickles(found.path, LANGUAGE_MODEL)
         return found.path
@@ -331,12 +331,12 @@ def _converted_is_sound(folder: Path) -> bool:
 
 
 @loaded_once
-def load_language_model():
+def load_language_model(explicit: str | Path | None = None):
     """The language model and its tokenizer: ``(model, tokenizer)``, bf16 weights unpacked from a 4-bit file."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    folder = language_model_folder()
+    folder = language_model_folder(explicit)
     with quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(folder)
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, use_safetensors=True)
