@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +30,15 @@ class GrammarError(LanguageError):
 
 @dataclass(frozen=True)
 class Grammar:
-    """A set of texts; ``source`` is llguidance's own form. ``json`` says that its texts are JSON."""
+    """A set of texts; ``source`` is llguidance's own form. ``json`` says that its texts are JSON.
+
+    ``schema`` says the same as a JSON Schema, for servers that take one; None where there is none (a pattern).
+    """
 
     name: str
     source: str
     json: bool = False
+    schema: Mapping[str, Any] | bool | None = field(default=None, compare=False, repr=False)
 
     def read(self, text: str) -> Any:
         """The value that a finished text stands for: parsed JSON, None for `NO_TOOL`, or the text itself."""
@@ -50,7 +54,7 @@ def json_schema(schema: Mapping[str, Any] | bool, name: str = "") -> Grammar:
     schema and the keyword which llguidance cannot express.
     """
     name = name or (str(schema.get("title", "the schema")) if isinstance(schema, Mapping) else "the schema")
-    return _checked(Grammar(name, f"start: {_json(schema)}", json=True))
+    return _checked(Grammar(name, f"start: {_json(schema)}", json=True, schema=_bounded(schema)))
 
 
 def regex(pattern: str) -> Grammar:
@@ -62,7 +66,9 @@ def choices(options: Sequence[str]) -> Grammar:
     """One of these texts."""
     if not options or not all(isinstance(o, str) and o for o in options):
         raise GrammarError(f"Choices must be one or more texts that are not empty; got {list(options)!r}.")
-    return _checked(Grammar("the choices", "start: " + " | ".join(_quoted(o) for o in dict.fromkeys(options))))
+    different = list(dict.fromkeys(options))
+    source = "start: " + " | ".join(_quoted(o) for o in different)
+    return _checked(Grammar("the choices", source, schema={"type": "string", "enum": different}))
 
 
 def tool_calls(tools: Sequence[Mapping[str, Any]], none: bool = True) -> Grammar:
@@ -79,11 +85,38 @@ def tool_calls(tools: Sequence[Mapping[str, Any]], none: bool = True) -> Grammar
     rules = [f"branch_{n}: {branch}" for n, branch in enumerate(branches)]
     start = "start: " + " | ".join(f"branch_{n}" for n in range(len(branches)))
     try:
-        return _checked(Grammar("the tool calls", "\n".join([start, *rules]), json=True))
+        return _checked(Grammar("the tool calls", "\n".join([start, *rules]), json=True, schema=_call_schema(tools, none)))
     except GrammarError:
         for tool in tools:
             json_schema(tool["parameters"], f"the tool {tool['name']!r}")  # says which one it is
         raise
+
+
+def _call_schema(tools: Sequence[Mapping[str, Any]], none: bool) -> dict[str, Any]:
+    """`tool_calls` as one JSON Schema: null stands for no tool, and the ``$defs`` of each tool move to the top."""
+    branches: list[dict[str, Any]] = [{"type": "null"}] if none else []
+    shared: dict[str, Any] = {}
+    for number, tool in enumerate(tools):
+        arguments = _bounded(tool["parameters"])
+        if isinstance(arguments, dict) and "$defs" in arguments:
+            arguments = _renamed(arguments, "#/$defs/", f"#/$defs/{number}_")
+            shared |= {f"{number}_{name}": part for name, part in arguments.pop("$defs").items()}
+        parts = {"name": {"const": tool["name"]}, "arguments": arguments}
+        branches.append({"type": "object", "properties": parts, "required": [*parts], "additionalProperties": False})
+    return {"anyOf": branches, **({"$defs": shared} if shared else {})}
+
+
+def _renamed(schema: Any, old: str, new: str) -> Any:
+    """The schema with each ``$ref`` that begins with ``old`` beginning with ``new``."""
+    if isinstance(schema, list):
+        return [_renamed(s, old, new) for s in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        k: new + v.removeprefix(old) if k == "$ref" and isinstance(v, str) and v.startswith(old)
+        else _renamed(v, old, new)
+        for k, v in schema.items()
+    }  # fmt: skip
 
 
 def _json(schema: Mapping[str, Any] | bool) -> str:
@@ -131,7 +164,8 @@ def _checked(grammar: Grammar) -> Grammar:
         llguidance.LLMatcher.grammar_from_lark(grammar.source)
     )
     if wrong:
-        why = messages[0].split("\n<state>")[0].strip()
+        why = messages[0].splitlines()[0].split("failed to compile JSON schema: ")[-1]
+        why = " ".join(messages[0].split()) if "regex parse" in why else why
         raise GrammarError(f"{grammar.name[0].upper()}{grammar.name[1:]} cannot be made into a grammar: {why}")
     return grammar
 

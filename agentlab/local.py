@@ -77,8 +77,9 @@ class TransformersCache:
     starts: list[int] | None = None
 
     def crop(self) -> None:
-        if self.inner.get_seq_length() > self.length:
-            self.inner.crop(self.length)
+        extra = self.inner.get_seq_length() - self.length
+        if extra > 0:
+            self.inner.crop(-extra)
 
     def select(self, rows: list[int]) -> None:
         self.inner.batch_select_indices(torch.tensor(rows))
@@ -210,12 +211,20 @@ class TorchLanguage(LanguageModel):
 
     def _encode(self, prompt: Prompt) -> list[int]:
         if isinstance(prompt, str):
-            return self.tokenizer.encode(prompt, add_special_tokens=False)
+            return self.tokenizer.encode(_unicode(prompt), add_special_tokens=False)
         goes_on = prompt[-1]["role"] == "assistant"
         text = self.tokenizer.apply_chat_template(
-            list(prompt), tokenize=False, add_generation_prompt=not goes_on, continue_final_message=goes_on
-        )
+            [{**m, "content": self._harmless(m["content"])} for m in prompt],
+            tokenize=False, add_generation_prompt=not goes_on, continue_final_message=goes_on,
+        )  # fmt: skip
         return self.tokenizer.encode(text, add_special_tokens=False)
+
+    def _harmless(self, content: str) -> str:
+        """The content with the marks of the chat format broken up: nobody ends a turn or begins one but the format."""
+        content = _unicode(content)
+        for mark in self.tokenizer.all_special_tokens:
+            content = content.replace(mark, f"{mark[0]} {mark[1:]}")
+        return content
 
     def _cut(self, prompt: Prompt, limit: int) -> list[int]:
         """Leave out the oldest messages, never the system text; then the beginning of the last message."""
@@ -435,7 +444,7 @@ class TorchLanguage(LanguageModel):
         """Log-probabilities of a reply's tokens, the end of the turn included where the prompt is a chat."""
         if not reply:
             raise LanguageError("There is nothing to score: the reply is empty.")
-        new = self.tokenizer.encode(reply, add_special_tokens=False)
+        new = self.tokenizer.encode(_unicode(reply), add_special_tokens=False)
         if not isinstance(prompt, str):
             new = [*new, self.tokenizer.eos_token_id]
         ids = self.tokens(prompt, len(new))
@@ -492,6 +501,7 @@ class _Guided:
             self.forced += 1
 
     def one_token(self, allowed) -> None:
+        count = len(allowed)
         if self.late():
             allowed = self.guide.shortest_way_out(allowed)
             if len(self.ids) > 4 * self.decoding.max_tokens + 64:
@@ -501,7 +511,7 @@ class _Guided:
         logits, kept = self.read(), torch.as_tensor(allowed)
         masked = torch.full_like(logits, -torch.inf).index_copy_(0, kept, logits[kept])
         token = pick(masked, self.decoding, [*self.prompt, *self.ids], self.generator)
-        self.note(token, logits, len(allowed), forced=False)
+        self.note(token, logits, count, forced=False)
         self.guide.accept([token])
         if token == self.guide.end:
             self.stopped = "end"
@@ -531,6 +541,11 @@ class _Guided:
         self.trace.append(
             Step(decode([token]), decode([wanted]), float(probabilities[wanted]), float(probabilities[token]), allowed, forced)
         )  # fmt: skip
+
+
+def _unicode(text: str) -> str:
+    """The text with half surrogates, which no tokenizer takes, replaced."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:
