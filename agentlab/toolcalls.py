@@ -2,20 +2,22 @@
 
 A tool is a mapping with ``name``, ``description`` and ``parameters`` (a JSON Schema of an object); a call is
 ``{"name": ..., "arguments": {...}}``, or None where no tool fits. `describe` writes a tool in few tokens, since a small model
-on a laptop reads slowly. `Caller` puts a language model behind it, and, if given, a `Chooser` that picks the tool first.
+on a laptop reads slowly.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from agentlab.corpus import data_folder, read_yaml
 from agentlab.errors import DataError, UnknownName
 from agentlab.grammar import NO_TOOL, tool_calls
+from agentlab.language import LanguageModel, Structured
 
 PARTS = ("train", "development", "test")
 SYSTEM = "Call the tool that fits the request, as JSON, or answer none.\n\n"
@@ -139,3 +141,83 @@ def _same(a: Any, b: Any) -> bool:
     if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(map(_same, a, b))
     return a == b
+
+
+def ask(
+    model: LanguageModel, request: str, tools: Sequence[Tool], chooser: Callable | None = None, **decoding
+) -> Structured:
+    """Let a language model write a call, or none, under a grammar; ``value`` is the `Call` or None.
+
+    With a ``chooser``, a function (request, tools) -> tool or None such as `agentlab.choosing.Chooser`, that decides which
+    tool it is, and the model fills in the arguments.
+    """
+    if chooser is not None:
+        tool = chooser(request, tools)
+        if tool is None:
+            return Structured(None, NO_TOOL)
+        tools = [tool]
+    written = model.structured(call_prompt(request, tools), tool_calls(tools, none=chooser is None), **decoding)
+    return replace(written, value=as_typed(written.value, tools))
+
+
+def as_typed(call: Call | None, tools: Sequence[Tool]) -> Call | None:
+    """The call with every number that its schema calls ``number`` as a float, as Python programs expect it."""
+    if call is None:
+        return None
+    schema = next(t["parameters"] for t in tools if t["name"] == call["name"])
+    return {**call, "arguments": _typed(call["arguments"], schema)}
+
+
+def _typed(value: Any, schema: Mapping[str, Any]) -> Any:
+    if isinstance(value, dict):
+        properties = schema.get("properties", {})
+        return {k: _typed(v, properties.get(k, {})) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_typed(v, schema.get("items", {})) for v in value]
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if whole and schema.get("type") == "number" else value
+
+
+# --- for training --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Offer:
+    """Some tools and several requests made of them, each with its right call."""
+
+    tools: list[dict]
+    asked: list[tuple[str, dict | None]]
+
+
+def training_offers(examples: Sequence[ToolExample], seed: int = 0, most: int = 8) -> list[Offer]:
+    """The examples regrouped so that requests share their tools; other seeds give other offers.
+
+    For each domain tools are drawn, one to all of them, and up to ``most`` requests that need one of these. To every other
+    offer a request is added whose tool is not among them, with None as its answer. Requests that need no tool keep
+    the tools they came with, since another tool of the domain might fit them.
+    """
+    rng = random.Random(seed)
+    offers = []
+    for domain in sorted({e.domain for e in examples}):
+        mine = [e for e in examples if e.domain == domain]
+        offers += _offers_of_calls([e for e in mine if e.call], rng, most)
+        offers += [Offer(rng.sample(e.tools, len(e.tools)), [(e.request, None)]) for e in mine if e.call is None]
+    rng.shuffle(offers)
+    return offers
+
+
+def _offers_of_calls(examples: list[ToolExample], rng: random.Random, most: int) -> list[Offer]:
+    tools = {t["name"]: t for e in examples for t in e.tools}
+    waiting, offers = rng.sample(examples, len(examples)), []
+    while waiting:
+        needed = waiting[0].call["name"]
+        others = [name for name in tools if name != needed]
+        names = [needed, *rng.sample(others, min(len(others), rng.choice((0, 1, 2, 3, 4))))]
+        fit = [e for e in waiting if e.call["name"] in names][:most]
+        waiting = [e for e in waiting if e not in fit]
+        asked = [(e.request, e.call) for e in fit]
+        strangers = [e for e in examples if e.call["name"] not in names]
+        if strangers and len(offers) % 2:
+            asked.append((rng.choice(strangers).request, None))
+        offers.append(Offer([tools[n] for n in rng.sample(names, len(names))], rng.sample(asked, len(asked))))
+    return offers

@@ -274,9 +274,9 @@ def test_an_empty_or_broken_prompt_is_refused(tiny, prompt):
 
 
 def test_an_unknown_role_option_or_precision_is_refused_by_name(tiny, tokenizer):
-    with pytest.raises(UnknownName, match="Unknown chat role 'usr'. Did you mean 'user'"):
+    with pytest.raises(UnknownName, match=r"Unknown chat role 'usr'. Did you mean 'user'"):
         tiny.complete([{"role": "usr", "content": "hi"}])
-    with pytest.raises(UnknownName, match="Unknown decoding option 'max_token'. Did you mean 'max_tokens'"):
+    with pytest.raises(UnknownName, match=r"Unknown decoding option 'max_token'. Did you mean 'max_tokens'"):
         tiny.complete(CHAT, max_token=3)
     with pytest.raises(UnknownName, match="Unknown precision 'int9'"):
         TorchLanguage(random_llama(), tokenizer, precision="int9")

@@ -1,0 +1,155 @@
+"""Which of the offered tools a request needs, if any: a cross-encoder fine-tuned on the tool-call data.
+
+The encoder reads request and tool together and answers yes or no. That is better at choosing than a language model of
+this size, and at saying that no tool fits; the language model then only fills in the arguments. `load` trains it once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from agentlab import assets, finetune
+from agentlab.corpus import Message
+from agentlab.device import training_dtype
+from agentlab.encoding import Encoded, encode
+from agentlab.finetune import Config, Reader
+from agentlab.toolcalls import ToolExample, load_toolcalls
+
+MAX_TOKENS = 192
+FORMAT = 1  # of the saved files
+ANSWERS = ("no", "yes")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the chooser is made: the training, and how many tools of other domains each request is shown with."""
+
+    training: Config = field(default_factory=lambda: Config(epochs=4, learning_rate=2e-4))
+    strangers: int = 2
+
+
+def in_words(tool: Mapping[str, Any]) -> str:
+    """A tool as the encoder reads it: its name in words, what it does, the names of its arguments.
+
+    >>> in_words({"name": "shop.findOrder", "description": "Look one up.", "parameters": {"properties": {"order_id": {}}}})
+    'shop find order: Look one up. (order id)'
+    """
+    arguments = ", ".join(_words(name) for name in tool["parameters"].get("properties", {}))
+    return f"{_words(tool['name'])}: {' '.join(tool.get('description', '').split())} ({arguments})"
+
+
+def _words(name: str) -> str:
+    return " ".join(re.sub(r"([a-z])([A-Z])", r"\1 \2", name).replace("_", " ").replace(".", " ").split()).lower()
+
+
+def pair(request: str, tool: Mapping[str, Any]) -> str:
+    """Request and tool as one text for the encoder."""
+    return f"{request} [SEP] {in_words(tool)}"
+
+
+def pairs(examples: Sequence[ToolExample], strangers: int = 0, seed: int = 0) -> list[Message]:
+    """Each request with each offered tool, and with ``strangers`` tools of other domains: is it the right one?"""
+    rng = random.Random(seed)
+    tools = [(e.domain, t) for e in examples for t in e.tools]
+    rows = []
+    for e in examples:
+        for tool in e.tools:
+            right = e.call is not None and e.call["name"] == tool["name"]
+            rows.append(Message(pair(e.request, tool), (ANSWERS[right],)))
+        others = [t for domain, t in rng.sample(tools, min(len(tools), 4 * strangers)) if domain != e.domain]
+        rows += [Message(pair(e.request, t), ("no",)) for t in others[:strangers]]
+    return rows
+
+
+class Chooser:
+    """Picks the tool for a request: the most probable one, if it is at least ``threshold`` probable."""
+
+    def __init__(self, reader: Reader, tokenizer, threshold: float):
+        self.reader, self.tokenizer, self.threshold = reader.eval().to(training_dtype()), tokenizer, threshold
+
+    def probabilities(self, request: str, tools: Sequence[Mapping[str, Any]]) -> list[float]:
+        """For each tool how probable it is that the request needs it."""
+        return self.score([pair(request, tool) for tool in tools])
+
+    def score(self, texts: Sequence[str]) -> list[float]:
+        batch = self.tokenizer(list(texts), truncation=True, max_length=MAX_TOKENS)
+        items = [Encoded(ids, [finetune.IGNORE] * len(ids), finetune.IGNORE) for ids in batch["input_ids"]]
+        return torch.softmax(finetune.predict(self.reader, items)["intents"], 1)[:, 1].tolist()
+
+    def __call__(self, request: str, tools: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+        """The tool that the request needs, or None."""
+        if not tools:
+            return None
+        p = self.probabilities(request, tools)
+        best = max(range(len(p)), key=p.__getitem__)
+        return tools[best] if p[best] >= self.threshold else None
+
+    def save(self, folder: Path) -> None:
+        from safetensors.torch import save_file
+
+        state = {k: v.contiguous() for k, v in self.reader.state_dict().items() if v.is_floating_point()}
+        save_file(state, folder / "chooser.safetensors", {"threshold": json.dumps(self.threshold)})
+
+    @classmethod
+    def read(cls, folder: Path) -> Chooser:
+        """Load what `save` wrote; raises `TrainingError` where it is damaged."""
+        state, about = finetune.read_checkpoint(folder / "chooser.safetensors")
+        reader = finetune.new_reader(ANSWERS)
+        reader.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
+        return cls(reader, assets.load_encoder()[1], json.loads(about["threshold"]))
+
+
+def train(recipe: Recipe | None = None, **options) -> Chooser:
+    """Fine-tune on the train part; the threshold is the one that decides most requests of the development part rightly."""
+    recipe, (_, tokenizer) = recipe or Recipe(), assets.load_encoder()
+    development = load_toolcalls("development")
+    parts = [pairs(load_toolcalls("train"), recipe.strangers, recipe.training.seed), pairs(development)]
+    encoded = [encode(part, tokenizer, ("O",), ANSWERS, MAX_TOKENS) for part in parts]
+    reader = finetune.new_reader(ANSWERS, seed=recipe.training.seed)
+    finetune.fit(reader, *encoded, recipe.training, **options)
+    chooser = Chooser(reader, tokenizer, 0.5)
+    chooser.threshold = best_threshold(chooser, development)
+    return chooser
+
+
+def best_threshold(chooser: Chooser, examples: Sequence[ToolExample]) -> float:
+    """The threshold with which most requests get the right tool, or rightly none; the middle one of equals."""
+    found = []
+    for e in examples:
+        p = chooser.probabilities(e.request, e.tools)
+        best = max(range(len(p)), key=p.__getitem__)
+        found.append((p[best], e.call is not None and e.tools[best]["name"] == e.call["name"], e.call is None))
+    marks = [n / 100 for n in range(1, 100)]
+    right = [sum(name_right if p >= mark else none for p, name_right, none in found) for mark in marks]
+    equals = [mark for mark, r in zip(marks, right, strict=True) if r == max(right)]
+    return equals[len(equals) // 2]
+
+
+@assets.loaded_once
+def load(recipe: Recipe | None = None) -> Chooser:
+    """The course's chooser, trained at most once for this data, recipe and encoder (some minutes on two cores)."""
+    recipe = recipe or Recipe()
+    data = [[asdict(e) for e in load_toolcalls(part)] for part in ("train", "development")]
+    key = json.dumps([data, asdict(recipe), assets.encoder_name(), MAX_TOKENS, FORMAT])
+
+    def build(folder: Path) -> None:
+        print("Fine-tuning the encoder that chooses tools, once (a few minutes) ...")
+        train(recipe).save(folder)
+
+    def is_sound(folder: Path) -> bool:
+        try:
+            return "threshold" in finetune.read_checkpoint(folder / "chooser.safetensors")[1]
+        except finetune.TrainingError:
+            return False
+
+    name = f"chooser-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    return Chooser.read(assets.build_once(name, build, is_sound))
