@@ -85,7 +85,9 @@ def tool_calls(tools: Sequence[Mapping[str, Any]], none: bool = True) -> Grammar
     rules = [f"branch_{n}: {branch}" for n, branch in enumerate(branches)]
     start = "start: " + " | ".join(f"branch_{n}" for n in range(len(branches)))
     try:
-        return _checked(Grammar("the tool calls", "\n".join([start, *rules]), json=True, schema=_call_schema(tools, none)))
+        return _checked(
+            Grammar("the tool calls", "\n".join([start, *rules]), json=True, schema=_call_schema(tools, none))
+        )
     except GrammarError:
         for tool in tools:
             json_schema(tool["parameters"], f"the tool {tool['name']!r}")  # says which one it is
