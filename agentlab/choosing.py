@@ -1,7 +1,7 @@
-"""Which of the offered tools a request needs, if any: a cross-encoder fine-tuned on the tool-call data.
+"""Which of the offered tools a request needs, if any, and which arguments it speaks of: a fine-tuned cross-encoder.
 
-The encoder reads request and tool together and answers yes or no. That is better at choosing than a language model of
-this size, and at saying that no tool fits; the language model then only fills in the arguments. `load` trains it once.
+The encoder reads the request together with a tool, or with one argument of a tool, and answers yes or no. At that it is
+better than a language model of this size, which then only fills in values. `load` trains it once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from agentlab.finetune import Config, Reader
 from agentlab.toolcalls import ToolExample, load_toolcalls
 
 MAX_TOKENS = 192
-FORMAT = 1  # of the saved files
+FORMAT = 2  # of the saved files
 ANSWERS = ("no", "yes")
 
 
@@ -33,7 +33,7 @@ ANSWERS = ("no", "yes")
 class Recipe:
     """How the chooser is made: the training, and how many tools of other domains each request is shown with."""
 
-    training: Config = field(default_factory=lambda: Config(epochs=4, learning_rate=2e-4))
+    training: Config = field(default_factory=lambda: Config(epochs=3, learning_rate=2e-4))
     strangers: int = 2
 
 
@@ -56,6 +56,18 @@ def pair(request: str, tool: Mapping[str, Any]) -> str:
     return f"{request} [SEP] {in_words(tool)}"
 
 
+def argument_pair(request: str, tool: Mapping[str, Any], name: str) -> str:
+    """Request and one argument of a tool as one text for the encoder."""
+    about = tool["parameters"]["properties"][name]
+    values = f" {', '.join(_words(str(v)) for v in about['enum'])}" if "enum" in about else ""
+    return f"{request} [SEP] argument {_words(name)} of {_words(tool['name'])}: {about.get('description', '')}{values}"
+
+
+def optional_arguments(tool: Mapping[str, Any]) -> list[str]:
+    parameters = tool["parameters"]
+    return [n for n in parameters.get("properties", {}) if n not in parameters.get("required", ())]
+
+
 def pairs(examples: Sequence[ToolExample], strangers: int = 0, seed: int = 0) -> list[Message]:
     """Each request with each offered tool, and with ``strangers`` tools of other domains: is it the right one?"""
     rng = random.Random(seed)
@@ -70,11 +82,26 @@ def pairs(examples: Sequence[ToolExample], strangers: int = 0, seed: int = 0) ->
     return rows
 
 
-class Chooser:
-    """Picks the tool for a request: the most probable one, if it is at least ``threshold`` probable."""
+def argument_pairs(examples: Sequence[ToolExample]) -> list[Message]:
+    """Each request that needs a tool with each optional argument of it: does the right call give it?"""
+    rows = []
+    for e in examples:
+        for tool in (t for t in e.tools if e.call is not None and t["name"] == e.call["name"]):
+            for name in optional_arguments(tool):
+                given = ANSWERS[name in e.call["arguments"]]
+                rows.append(Message(argument_pair(e.request, tool, name), (given,)))
+    return rows
 
-    def __init__(self, reader: Reader, tokenizer, threshold: float):
-        self.reader, self.tokenizer, self.threshold = reader.eval().to(training_dtype()), tokenizer, threshold
+
+class Chooser:
+    """Picks the tool for a request, the most probable one if it is at least ``threshold`` probable, and its arguments.
+
+    An optional argument counts as spoken of if that is at least ``argument_threshold`` probable.
+    """
+
+    def __init__(self, reader: Reader, tokenizer, threshold: float = 0.5, argument_threshold: float = 0.5):
+        self.reader, self.tokenizer = reader.eval().to(training_dtype()), tokenizer
+        self.threshold, self.argument_threshold = threshold, argument_threshold
 
     def probabilities(self, request: str, tools: Sequence[Mapping[str, Any]]) -> list[float]:
         """For each tool how probable it is that the request needs it."""
@@ -93,11 +120,20 @@ class Chooser:
         best = max(range(len(p)), key=p.__getitem__)
         return tools[best] if p[best] >= self.threshold else None
 
+    def mentioned(self, request: str, tool: Mapping[str, Any]) -> list[str]:
+        """The optional arguments of a tool that the request speaks of."""
+        names = optional_arguments(tool)
+        if not names:
+            return []
+        p = self.score([argument_pair(request, tool, name) for name in names])
+        return [name for name, probability in zip(names, p, strict=True) if probability >= self.argument_threshold]
+
     def save(self, folder: Path) -> None:
         from safetensors.torch import save_file
 
         state = {k: v.contiguous() for k, v in self.reader.state_dict().items() if v.is_floating_point()}
-        save_file(state, folder / "chooser.safetensors", {"threshold": json.dumps(self.threshold)})
+        about = {"thresholds": json.dumps([self.threshold, self.argument_threshold])}
+        save_file(state, folder / "chooser.safetensors", about)
 
     @classmethod
     def read(cls, folder: Path) -> Chooser:
@@ -105,31 +141,46 @@ class Chooser:
         state, about = finetune.read_checkpoint(folder / "chooser.safetensors")
         reader = finetune.new_reader(ANSWERS)
         reader.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
-        return cls(reader, assets.load_encoder()[1], json.loads(about["threshold"]))
+        return cls(reader, assets.load_encoder()[1], *json.loads(about["thresholds"]))
 
 
 def train(recipe: Recipe | None = None, **options) -> Chooser:
-    """Fine-tune on the train part; the threshold is the one that decides most requests of the development part rightly."""
+    """Fine-tune on the train part; the thresholds are those that decide most of the development part rightly."""
     recipe, (_, tokenizer) = recipe or Recipe(), assets.load_encoder()
-    development = load_toolcalls("development")
-    parts = [pairs(load_toolcalls("train"), recipe.strangers, recipe.training.seed), pairs(development)]
+    examples, development = load_toolcalls("train"), load_toolcalls("development")
+    parts = [
+        pairs(examples, recipe.strangers, recipe.training.seed) + argument_pairs(examples),
+        pairs(development) + argument_pairs(development),
+    ]
     encoded = [encode(part, tokenizer, ("O",), ANSWERS, MAX_TOKENS) for part in parts]
     reader = finetune.new_reader(ANSWERS, seed=recipe.training.seed)
     finetune.fit(reader, *encoded, recipe.training, **options)
-    chooser = Chooser(reader, tokenizer, 0.5)
+    chooser = Chooser(reader, tokenizer)
     chooser.threshold = best_threshold(chooser, development)
+    rows = argument_pairs(development)
+    given = [m.intents[0] == "yes" for m in rows]
+    chooser.argument_threshold = middle_of_best(chooser.score([m.text for m in rows]), given, [not g for g in given])
     return chooser
 
 
 def best_threshold(chooser: Chooser, examples: Sequence[ToolExample]) -> float:
-    """The threshold with which most requests get the right tool, or rightly none; the middle one of equals."""
-    found = []
+    """The threshold with which most requests get the right tool, or rightly none."""
+    highest, right = [], []
     for e in examples:
         p = chooser.probabilities(e.request, e.tools)
         best = max(range(len(p)), key=p.__getitem__)
-        found.append((p[best], e.call is not None and e.tools[best]["name"] == e.call["name"], e.call is None))
+        highest.append(p[best])
+        right.append(e.call is not None and e.tools[best]["name"] == e.call["name"])
+    return middle_of_best(highest, right, [e.call is None for e in examples])
+
+
+def middle_of_best(p: Sequence[float], right_if_above: Sequence[bool], right_if_below: Sequence[bool]) -> float:
+    """The threshold from 0.01 to 0.99 that decides most cases rightly; the middle one of equals."""
     marks = [n / 100 for n in range(1, 100)]
-    right = [sum(name_right if p >= mark else none for p, name_right, none in found) for mark in marks]
+    right = [
+        sum(above if x >= mark else below for x, above, below in zip(p, right_if_above, right_if_below, strict=True))
+        for mark in marks
+    ]
     equals = [mark for mark, r in zip(marks, right, strict=True) if r == max(right)]
     return equals[len(equals) // 2]
 
@@ -147,7 +198,7 @@ def load(recipe: Recipe | None = None) -> Chooser:
 
     def is_sound(folder: Path) -> bool:
         try:
-            return "threshold" in finetune.read_checkpoint(folder / "chooser.safetensors")[1]
+            return "thresholds" in finetune.read_checkpoint(folder / "chooser.safetensors")[1]
         except finetune.TrainingError:
             return False
 

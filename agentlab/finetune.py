@@ -39,31 +39,20 @@ class TrainingError(AgentLabError):
 
 
 @dataclass(frozen=True)
-class Config:
-    """Everything that decides how a training goes; equal configurations on equal data give equal weights.
+class Schedule:
+    """What decides how any training goes, whatever is trained; equal ones on equal data give equal weights.
 
-    ``freeze`` counts from below: 0 trains everything, 1 freezes the embedding table, 1 + k also the first k layers, and
-    "encoder" everything but the heads. ``gradual`` sets one more layer free at each epoch, from the top. ``precision`` is
-    float32, autocast (bfloat16, or float16 with a scaler on GPUs without it), bfloat16 (weights in bfloat16 with a
-    float32 master copy) or auto. ``accumulation`` splits each batch into that many parts to save memory.
+    ``precision`` is float32, autocast (bfloat16, or float16 with a scaler on GPUs without it), bfloat16 (weights in
+    bfloat16 with a float32 master copy) or auto. ``accumulation`` splits each batch into that many parts to save memory.
     """
 
     epochs: int = 5
-    batch_size: int = 32
     learning_rate: float = 1e-4
-    head_learning_rate: float = 1e-3
-    layer_decay: float = 1.0  # each layer learns this much slower than the one above
     optimizer: str = "adamw"  # or sgd
     weight_decay: float = 0.01
     schedule: str = "linear"  # or cosine, constant
     warmup: float = 0.1  # share of all steps
     clip: float = 1.0
-    dropout: float = 0.1  # before the heads
-    encoder_dropout: float = 0.0
-    label_smoothing: float = 0.0
-    class_weights: bool = False
-    freeze: int | str = 1
-    gradual: bool = False
     precision: str = "auto"
     accumulation: int = 1
     checkpointing: bool = False
@@ -79,9 +68,35 @@ class Config:
         }.items():
             if getattr(self, name) not in allowed:
                 raise UnknownName(name, getattr(self, name), allowed)
-        for name in ("epochs", "batch_size", "accumulation"):
+        self.at_least_one("epochs", "accumulation")
+
+    def at_least_one(self, *names: str) -> None:
+        for name in names:
             if getattr(self, name) < 1:
                 raise TrainingError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+
+
+@dataclass(frozen=True)
+class Config(Schedule):
+    """Everything that decides how the training of a `Reader` goes.
+
+    ``freeze`` counts from below: 0 trains everything, 1 freezes the embedding table, 1 + k also the first k layers, and
+    "encoder" everything but the heads. ``gradual`` sets one more layer free at each epoch, from the top.
+    """
+
+    batch_size: int = 32
+    head_learning_rate: float = 1e-3
+    layer_decay: float = 1.0  # each layer learns this much slower than the one above
+    dropout: float = 0.1  # before the heads
+    encoder_dropout: float = 0.0
+    label_smoothing: float = 0.0
+    class_weights: bool = False
+    freeze: int | str = 1
+    gradual: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.at_least_one("batch_size")
         if self.freeze != "encoder" and not (isinstance(self.freeze, int) and self.freeze >= 0):
             raise TrainingError(f'freeze is {self.freeze!r}; give a number of blocks from below, or "encoder".')
 
@@ -198,6 +213,7 @@ class History:
     steps: int = 0
     seconds: float = 0.0
     examples: int = 0
+    tokens: int = 0
     stopped: str = ""
     best_epoch: int = -1
     notes: list[str] = field(default_factory=list)
@@ -205,6 +221,10 @@ class History:
     @property
     def examples_per_second(self) -> float:
         return self.examples / self.seconds if self.seconds else 0.0
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.tokens / self.seconds if self.seconds else 0.0
 
 
 # --- loss ----------------------------------------------------------------------------------------------------
@@ -304,14 +324,14 @@ class MasterWeights:
         return self.high
 
 
-def build_optimizer(groups: list[dict], config: Config) -> torch.optim.Optimizer:
+def build_optimizer(groups: list[dict], config: Schedule) -> torch.optim.Optimizer:
     """AdamW, fused where the device has it, or SGD with momentum."""
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.learning_rate, momentum=0.9)
     return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
 
 
-def rate_factor(config: Config, step: int, steps: int) -> float:
+def rate_factor(config: Schedule, step: int, steps: int) -> float:
     """What every learning rate is multiplied by at a step: warm-up, then the schedule down to 0."""
     warm = max(1, round(config.warmup * steps)) if config.warmup else 0
     if step < warm:
@@ -325,7 +345,7 @@ def rate_factor(config: Config, step: int, steps: int) -> float:
 # --- the loop ------------------------------------------------------------------------------------------------
 
 
-def resolve_precision(config: Config, device: torch.device) -> str:
+def resolve_precision(config: Schedule, device: torch.device) -> str:
     """What auto means on this device: bfloat16 weights where it computes them, else autocast or float32."""
     from agentlab.device import training_dtype
 
@@ -366,7 +386,14 @@ def fit(
 
 
 class Training:
-    """One run of `fit`: what it holds while it goes."""
+    """One run of `fit`: what it holds while it goes.
+
+    What is particular to a `Reader` stands in methods of its own, from `check` to `finish`; a training of something else
+    overrides them, as `agentlab.adapt.LanguageTraining` does.
+    """
+
+    new_config = Config
+    unit, memory_cure = "message", "Freeze more layers, switch on checkpointing, or use a smaller encoder."
 
     def __init__(
         self, reader, train, validation=(), config=None, folder=None, score=None, on_epoch=None, trackers=(), bar=True,
@@ -374,14 +401,13 @@ class Training:
     ):  # fmt: skip
         from accelerate import Accelerator
 
-        config = config or Config()
-
-        check_data(reader, train)
+        config = config or self.new_config()
+        self.reader, self.train, self.validation, self.config = reader, list(train), list(validation), config
+        self.score, self.on_epoch, self.bar, self.save_every = score, on_epoch, bar, save_every
+        self.folder = Path(folder) if folder else None
+        self.check()
         for name in trackers:
             require_tracker(name)
-        self.reader, self.train, self.validation, self.config = reader, list(train), list(validation), config
-        self.score, self.on_epoch, self.bar, self.save_every = score or minus_loss, on_epoch, bar, save_every
-        self.folder = Path(folder) if folder else None
         self.accelerator = Accelerator(
             log_with=list(trackers) or None, project_dir=str(self.folder) if self.folder else None
         )
@@ -390,13 +416,20 @@ class Training:
         self.parts, self.history, self.best = config.accumulation, History(), None
         self.epoch = self.batch_number = self.patience = 0
         self.best_score = -math.inf
-        self.weights = class_weights(train, len(reader.intents)).to(self.device) if config.class_weights else None
 
-    # --- set up ---
+    # --- what is particular to a reader ---
 
-    def prepare(self) -> None:
+    def check(self) -> None:
+        """Refuse data and settings that do not fit what is trained."""
+        check_data(self.reader, self.train)
+        if self.config.gradual and self.folder:
+            raise TrainingError("gradual unfreezing and checkpoints do not go together; leave out one of them.")
+
+    def set_up(self) -> None:
+        """Make what is trained ready: what learns, dropout, device and number type."""
         config, encoder = self.config, self.reader.encoder
-        torch.manual_seed(config.seed)
+        weights = class_weights(self.train, len(self.reader.intents)) if config.class_weights else None
+        self.weights = weights.to(self.device) if weights is not None else None
         self.reader.dropout.p = config.dropout
         for module in encoder.modules():
             if isinstance(module, nn.Dropout):
@@ -407,6 +440,74 @@ class Training:
         self.reader.to(self.device)
         if self.precision == "bfloat16":
             self.reader.to(torch.bfloat16)
+
+    def freeze_now(self) -> int | str:
+        if not self.config.gradual:
+            return self.config.freeze
+        lowest = 0 if self.config.freeze == "encoder" else int(self.config.freeze)
+        return max(lowest, len(self.reader.encoder.encoder.layer) + 1 - self.epoch)
+
+    def begin_epoch(self) -> None:
+        if self.config.gradual and self.epoch:
+            set_frozen(self.reader, self.freeze_now())
+            self.new_optimizer()
+
+    def groups(self) -> list[dict]:
+        """What learns, with learning rates and weight decay."""
+        return parameter_groups(self.reader, self.config)
+
+    def batches(self, epoch: int) -> list[list[int]]:
+        """The numbers of the items of each update of an epoch."""
+        lengths = [len(item) for item in self.train]
+        return list(length_buckets(lengths, self.config.batch_size, self.config.seed + epoch))
+
+    def divisors(self, items: list) -> Any:
+        """What the losses of a whole batch are divided by, so that parts of it add up to its mean."""
+        whole = {
+            "intents": torch.tensor([i.intent for i in items]),
+            "labels": torch.tensor([x for i in items for x in i.labels]),
+        }
+        weights = self.weights.cpu() if self.weights is not None else None
+        return loss_parts(whole, weights, self.reader)
+
+    def part_loss(self, items: list, divisors: Any, counts: bool) -> torch.Tensor:
+        """The share of these items in the loss of their batch; zero, but with gradients, where they do not count."""
+        batch = {k: v.to(self.device) for k, v in collate(items).items()}
+        if not counts:
+            batch["intents"][:], batch["labels"][:] = IGNORE, IGNORE
+        outputs = self.model(batch["input_ids"], batch["attention_mask"])
+        return joint_loss(outputs, batch, divisors, self.config.label_smoothing, self.weights)
+
+    def evaluate(self) -> float:
+        """How good it is on the validation data; larger is better."""
+        return (self.score or minus_loss)(self.reader, self.validation)
+
+    def identity(self) -> dict[str, str]:
+        """Hashes of the data and of what is trained."""
+        data = hashlib.sha256(repr([(i.ids, i.labels, i.intent) for i in (*self.train, *self.validation)]).encode())
+        heads = (self.reader.intents, self.reader.tags, self.reader.pooling, self.accelerator.num_processes)
+        return {
+            "data": data.hexdigest()[:16],
+            "reader": hashlib.sha256(repr(heads).encode()).hexdigest()[:16],
+        }
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The tensors that a checkpoint and the best epoch keep."""
+        return self.reader.state_dict()
+
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        self.reader.load_state_dict(state)
+
+    def finish(self) -> None:
+        """Leave what was trained as its user expects it."""
+        self.reader.to(torch.float32)
+
+    # --- set up ---
+
+    def prepare(self) -> None:
+        config = self.config
+        torch.manual_seed(config.seed)
+        self.set_up()
         self.new_optimizer()
         from agentlab.device import training_dtype
 
@@ -416,21 +517,13 @@ class Training:
         self.model = self.accelerator.prepare_model(self.reader) if self.accelerator.num_processes > 1 else self.reader
         if config.compile:
             self.model = torch.compile(self.model, dynamic=True)
-        self.steps = config.epochs * math.ceil(len(self.train) / config.batch_size)
+        self.steps = sum(len(self.batches(epoch)) for epoch in range(config.epochs))
         if self.trackers:
             self.accelerator.init_trackers("agentlab", config=asdict(config))
-
-    def freeze_now(self) -> int | str:
-        if not self.config.gradual:
-            return self.config.freeze
-        lowest = 0 if self.config.freeze == "encoder" else int(self.config.freeze)
-        return max(lowest, len(self.reader.encoder.encoder.layer) + 1 - self.epoch)
 
     # --- run ---
 
     def run(self) -> History:
-        if self.config.gradual and self.folder:
-            raise TrainingError("gradual unfreezing and checkpoints do not go together; leave out one of them.")
         self.prepare()
         self.resume()
         with self.progress() as bar:
@@ -439,8 +532,8 @@ class Training:
                 if self.end_epoch():
                     break
         if self.best is not None:
-            self.reader.load_state_dict(self.best)
-        self.reader.to(torch.float32)
+            self.load_state(self.best)
+        self.finish()
         if self.trackers:
             self.accelerator.end_training()
         self.reader.eval()
@@ -457,11 +550,8 @@ class Training:
 
     def one_epoch(self, bar) -> None:
         self.model.train()
-        if self.config.gradual and self.epoch:
-            set_frozen(self.reader, self.freeze_now())
-            self.new_optimizer()
-        lengths = [len(item) for item in self.train]
-        batches = list(length_buckets(lengths, self.config.batch_size, self.config.seed + self.epoch))
+        self.begin_epoch()
+        batches = self.batches(self.epoch)
         if not self.batch_number:
             self.loss_sum = 0.0
         for number in range(self.batch_number, len(batches)):
@@ -472,6 +562,7 @@ class Training:
             self.batch_number = number + 1
             self.history.steps += 1
             self.history.examples += len(batches[number])
+            self.history.tokens += sum(len(self.train[i]) for i in batches[number])
             bar.update()
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             if self.folder and self.save_every and self.history.steps % self.save_every == 0:
@@ -491,8 +582,8 @@ class Training:
             except (torch.cuda.OutOfMemoryError, MemoryError):
                 if self.parts >= len(rows):
                     raise TrainingError(
-                        f"Out of memory in step {self.history.steps + 1}, even with one message at a time. "
-                        "Freeze more layers, switch on checkpointing, or use a smaller encoder."
+                        f"Out of memory in step {self.history.steps + 1}, even with one {self.unit} at a time. "
+                        f"{self.memory_cure}"
                     ) from None
                 self.parts *= 2
                 self.note(f"Out of memory: each batch now goes in {self.parts} parts; the result stays the same.")
@@ -507,24 +598,15 @@ class Training:
         return loss
 
     def gradients(self, rows: list[int]) -> float:
-        """Gradients of the mean loss over these messages, part by part; returns that loss."""
+        """Gradients of the mean loss over these items, part by part; returns that loss."""
         items = [self.train[i] for i in rows]
-        whole = {
-            "intents": torch.tensor([i.intent for i in items]),
-            "labels": torch.tensor([x for i in items for x in i.labels]),
-        }
-        weights = self.weights.cpu() if self.weights is not None else None
-        parts = loss_parts(whole, weights, self.reader)
+        divisors = self.divisors(items)
         mine = items[self.accelerator.process_index :: self.accelerator.num_processes]
         size, total = math.ceil(max(1, len(mine)) / self.parts), 0.0
         for start in range(0, max(1, len(mine)), size):
             piece = mine[start : start + size] or items[:1]
-            batch = {k: v.to(self.device) for k, v in collate(piece).items()}
-            if not mine:  # fewer messages than processes: take part with a loss of zero
-                batch["intents"][:], batch["labels"][:] = IGNORE, IGNORE
-            with self.autocast():
-                outputs = self.model(batch["input_ids"], batch["attention_mask"])
-                loss = joint_loss(outputs, batch, parts, self.config.label_smoothing, self.weights)
+            with self.autocast():  # fewer items than processes: take part with a loss of zero
+                loss = self.part_loss(piece, divisors, counts=bool(mine))
             loss = loss * self.accelerator.num_processes  # DDP takes the mean over processes
             (self.scaler.scale(loss) if self.scaler.is_enabled() else loss).backward()
             total += loss.detach().float()
@@ -554,7 +636,7 @@ class Training:
 
     def new_optimizer(self) -> None:
         """An optimizer over what learns now; its memory starts afresh."""
-        groups = parameter_groups(self.reader, self.config)
+        groups = self.groups()
         if self.precision == "bfloat16":
             self.master = MasterWeights(groups, lambda g: build_optimizer(g, self.config))
             self.optimizer = self.master.inner
@@ -567,10 +649,10 @@ class Training:
         row = {"epoch": self.epoch + 1, "train_loss": self.train_loss}
         if self.validation:
             self.reader.eval()
-            row["score"] = float(self.score(self.reader, self.validation))
+            row["score"] = float(self.evaluate())
             if row["score"] > self.best_score:
                 self.best_score, self.history.best_epoch, self.patience = row["score"], self.epoch + 1, 0
-                self.best = {k: v.detach().clone() for k, v in self.reader.state_dict().items()}
+                self.best = {k: v.detach().clone() for k, v in self.state().items()}
             else:
                 self.patience += 1
         self.history.epochs.append(row)
@@ -595,13 +677,10 @@ class Training:
     # --- checkpoints ---
 
     def fingerprint(self) -> dict[str, str]:
-        """What a checkpoint must agree with: the configuration, field by field, and hashes of data and reader."""
-        data = hashlib.sha256(repr([(i.ids, i.labels, i.intent) for i in (*self.train, *self.validation)]).encode())
-        heads = (self.reader.intents, self.reader.tags, self.reader.pooling, self.accelerator.num_processes)
+        """What a checkpoint must agree with: the configuration, field by field, and hashes of data and model."""
         return {
             **{f.name: repr(getattr(self.config, f.name)) for f in fields(self.config)},
-            "data": data.hexdigest()[:16],
-            "reader": hashlib.sha256(repr(heads).encode()).hexdigest()[:16],
+            **self.identity(),
             "precision in use": self.precision,
         }
 
@@ -611,7 +690,7 @@ class Training:
 
         if not self.accelerator.is_main_process:
             return
-        tensors = {f"reader.{k}": v for k, v in self.reader.state_dict().items()}
+        tensors = {f"reader.{k}": v for k, v in self.state().items()}
         tensors |= {f"best.{k}": v for k, v in (self.best or {}).items()}
         if self.master:
             tensors |= {f"master.{n}": t for n, t in enumerate(self.master.high)}
@@ -655,7 +734,7 @@ class Training:
         def named(prefix: str) -> dict[str, torch.Tensor]:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
-        self.reader.load_state_dict(named("reader."))
+        self.load_state(named("reader."))
         self.best = named("best.") or None
         if self.master:
             for number, high in enumerate(self.master.high):

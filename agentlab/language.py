@@ -1,7 +1,7 @@
 """Language models behind one small interface: complete, stream, choose, structured, score.
 
 `LanguageModel` is what an agent sees. `agentlab.local.TorchLanguage` runs weights on this machine,
-`agentlab.endpoints.Endpoint` asks a server that speaks OpenAI's protocol, `agentlab.endpoints.LlamaCpp` runs a GGUF file by
+`agentlab.endpoints.Endpoint` asks a server that speaks OpenAI's protocol, `agentlab.llamacpp.LlamaCpp` runs a GGUF file by
 llama.cpp, and `Scripted` plays back what a test wrote. `load_language()` gives the course's own.
 
 A prompt is a text, or a list of messages ``{"role": "system" | "user" | "assistant" | "tool", "content": str}``; a last
@@ -261,7 +261,7 @@ def load_language(name: str | None = None, **options) -> LanguageModel:
 
         return Endpoint(chosen, **options)
     if chosen.endswith(".gguf"):
-        from agentlab.endpoints import LlamaCpp
+        from agentlab.llamacpp import LlamaCpp
 
         return LlamaCpp(chosen, **options)
     from agentlab.local import TorchLanguage

@@ -8,18 +8,38 @@ on a laptop reads slowly.
 from __future__ import annotations
 
 import json
+import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agentlab.corpus import data_folder, read_yaml
 from agentlab.errors import DataError, UnknownName
 from agentlab.grammar import NO_TOOL, tool_calls
 from agentlab.language import LanguageModel, Structured
 
+if TYPE_CHECKING:
+    from agentlab.choosing import Chooser
+
 PARTS = ("train", "development", "test")
+FORMATTED = re.compile(
+    r"YYYY|HH:MM|ISO|format|code|abbreviat|lower.?case|upper.?case|unit", re.IGNORECASE
+)  # of a text argument
+NUMBER_WORDS = {
+    word: n for n, word in enumerate(
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+        "eighteen nineteen twenty".split()
+    )
+} | {"thirty": 30, "forty": 40, "fifty": 50, "hundred": 100, "dozen": 12, "half a dozen": 6, "couple": 2, "pair": 2,
+     "half": 0.5, "once": 1, "twice": 2}  # fmt: skip
+NUMBER = re.compile(
+    r"(?P<digits>(?<![\w/:.-])-?\d+(?:,\d{3})*(?:\.\d+)?)(?![-/:]?\d|-[A-Z])\s?(?P<percent>%|per ?cent)?|"
+    rf"\b(?P<word>{'|'.join(sorted(NUMBER_WORDS, key=len, reverse=True))})\b",
+    re.IGNORECASE,
+)
 SYSTEM = "Call the tool that fits the request, as JSON, or answer none.\n\n"
 Tool = Mapping[str, Any]
 Call = Mapping[str, Any]
@@ -144,20 +164,88 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def ask(
-    model: LanguageModel, request: str, tools: Sequence[Tool], chooser: Callable | None = None, **decoding
+    model: LanguageModel, request: str, tools: Sequence[Tool], chooser: Chooser | None = None, **decoding
 ) -> Structured:
     """Let a language model write a call, or none, under a grammar; ``value`` is the `Call` or None.
 
-    With a ``chooser``, a function (request, tools) -> tool or None such as `agentlab.choosing.Chooser`, that decides which
-    tool it is, and the model fills in the arguments.
+    With a ``chooser`` the encoder decides which tool it is and which optional arguments are given, and the model fills in
+    values; those that are free texts it copies from the request (`narrowed`).
     """
-    if chooser is not None:
-        tool = chooser(request, tools)
-        if tool is None:
-            return Structured(None, NO_TOOL)
-        tools = [tool]
-    written = model.structured(call_prompt(request, tools), tool_calls(tools, none=chooser is None), **decoding)
-    return replace(written, value=as_typed(written.value, tools))
+    if chooser is None:
+        written = model.structured(call_prompt(request, tools), tool_calls(tools), **decoding)
+        return replace(written, value=as_typed(written.value, tools))
+    tool = chooser(request, tools)
+    if tool is None:
+        return Structured(None, NO_TOOL)
+    grammar = tool_calls([narrowed(tool, chooser.mentioned(request, tool), request)], none=False)
+    written = model.structured(call_prompt(request, [tool]), grammar, **decoding)
+    return replace(written, value=as_typed(written.value, [tool]))
+
+
+def narrowed(tool: Tool, mentioned: Sequence[str], request: str) -> Tool:
+    """The tool with its required arguments and those that are mentioned, all of them to be given.
+
+    A free text may only be a piece of the request, or a value that the argument's description puts in quotes; a number
+    only one that the request says. Texts with a format of their own, such as dates, stay as they are.
+    """
+    schema = tool["parameters"]
+    kept = [n for n in schema.get("properties", {}) if n in mentioned or n in schema.get("required", ())]
+    properties = {n: _copied(schema["properties"][n], request) for n in kept}
+    return {**tool, "parameters": {**schema, "properties": properties, "required": kept}}
+
+
+def _copied(schema: Mapping[str, Any], request: str) -> Mapping[str, Any]:
+    if schema.get("type") == "array" and isinstance(schema.get("items"), Mapping):
+        inner = {"description": schema.get("description", ""), **schema["items"]}
+        return {**schema, "items": _copied(inner, request)}
+    if {"enum", "const", "format", "pattern"} & set(schema):
+        return schema
+    if schema.get("type") in ("integer", "number"):
+        whole = schema["type"] == "integer"
+        said = [n for n in numbers(request) if _in_range(n, schema) and not (whole and n != int(n))]
+        return {"enum": said} if said else schema
+    about = schema.get("description", "")
+    if schema.get("type") != "string" or FORMATTED.search(about):
+        return schema
+    quoted = [q for pair in re.findall(r"'([^']{1,40})'|\"([^\"]{1,40})\"", about) for q in pair if q]
+    return {"type": "string", "enum": list(dict.fromkeys([*pieces(request), *quoted])) or [""]}
+
+
+def _in_range(number: float, schema: Mapping[str, Any]) -> bool:
+    low, high = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
+    above = number > schema.get("exclusiveMinimum", -math.inf)
+    return low <= number <= high and above and number < schema.get("exclusiveMaximum", math.inf)
+
+
+def numbers(text: str) -> list[float]:
+    """The numbers that a text says, in digits or words; a percentage also as a fraction. Parts of dates and ids are none.
+
+    >>> numbers("two of 1,500 at 5% on 2026-03-01 for W20417")
+    [2, 1500, 5, 0.05]
+    """
+    found: list[float] = []
+    for match in re.finditer(NUMBER, text):
+        if match["word"]:
+            found.append(NUMBER_WORDS[match["word"].lower()])
+            continue
+        value = float(match["digits"].replace(",", ""))
+        found += [value, value / 100] if match["percent"] else [value]
+    return list(dict.fromkeys(int(n) if n == int(n) else n for n in found))
+
+
+def pieces(text: str, longest: int = 12) -> list[str]:
+    """Every run of up to ``longest`` words of a text, without the punctuation around it.
+
+    >>> pieces("to Oslo, now!")
+    ['to', 'to Oslo', 'to Oslo, now', 'Oslo', 'Oslo, now', 'now']
+    """
+    words = list(re.finditer(r"\S+", text))
+    found = []
+    for n, first in enumerate(words):
+        for last in words[n : n + longest]:
+            piece = text[first.start() : last.end()].strip(" .,;:!?\"'()[]")
+            found += [piece.removesuffix("'s"), piece] if piece.endswith("'s") else [piece]
+    return [p for p in dict.fromkeys(found) if p]
 
 
 def as_typed(call: Call | None, tools: Sequence[Tool]) -> Call | None:

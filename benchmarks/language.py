@@ -99,7 +99,7 @@ def work(way: str) -> None:
             answer = llm.create_chat_completion(PROMPT, temperature=0, max_tokens=TOKENS)
             return answer["usage"]["completion_tokens"]
     else:
-        from agentlab.endpoints import LlamaCpp
+        from agentlab.llamacpp import LlamaCpp
 
         model = LlamaCpp()
 

@@ -19,8 +19,9 @@ from jsonschema import Draft202012Validator
 
 from agentlab import assets, grammar, offline
 from agentlab.decoding import Decoding, LanguageError
-from agentlab.endpoints import Endpoint, LlamaCpp
+from agentlab.endpoints import Endpoint
 from agentlab.language import load_language
+from agentlab.llamacpp import LlamaCpp
 from tests.conftest import loopback_is_up
 
 pytestmark = [

@@ -7,7 +7,7 @@ are for many texts at once, through ``nlp.pipe`` or batched tensors, and are no 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -231,12 +231,46 @@ def summarize_text(text: Text, sentences: Annotated[int, Field(ge=1, le=10)] = 1
     return " ".join(said[n] for n in sorted(nearest))
 
 
+@tool
+def write_summary(text: Text) -> dict:
+    """Summarise a letter or dialogue in one sentence (language model); a sentence of the text where the model invents.
+
+    Args:
+        text: the letter or dialogue
+    """
+    from agentlab.wording import faithful, summary_prompt
+
+    written = _assistant().complete(summary_prompt(text), max_tokens=80)
+    if written.stopped == "end" and written.text.strip() and faithful(written.text, {"text": text}):
+        return {"summary": written.text.strip(), "by": "language model"}
+    return {"summary": summarize_text(text), "by": "extract"}
+
+
+@tool
+def rewrite_text(text: Text, tone: Literal["friendly", "formal", "apologetic", "short"]) -> dict:
+    """Say the same in another tone (language model); the text as it was where the model changes what it claims.
+
+    Args:
+        text: the text, one to three sentences
+        tone: how it should sound
+    """
+    from agentlab.wording import claims, faithful, rewrite_prompt
+
+    written = _assistant().complete(rewrite_prompt(text, tone), max_tokens=120)
+    new = written.text.strip()
+    kept = {(c.kind, c.value) for c in claims(text)} <= {(c.kind, c.value) for c in claims(new)}
+    if written.stopped == "end" and new and kept and faithful(new, {"text": text}):
+        return {"text": new, "by": "language model"}
+    return {"text": text, "by": "nobody: the model changed a fact, so the text is as it was"}
+
+
 def toolbox() -> Toolbox:
     """All language tools in one box."""
     return Toolbox(
         [
             split_sentences, split_words, tag_words, stem_words, find_collocations, score_sentiment, find_entities,
             find_lemmas, parse_sentences, find_noun_phrases, find_shapes, read_message, search_texts, summarize_text,
+            write_summary, rewrite_text,
         ]
     )  # fmt: skip
 
@@ -244,6 +278,12 @@ def toolbox() -> Toolbox:
 def _words(text: str) -> list[str]:
     tokenizer = assets.load_nltk().tokenize.NLTKWordTokenizer()  # it takes a full stop off the end of a sentence only
     return [w for sentence in assets.load_sentence_tokenizer().tokenize(text) for w in tokenizer.tokenize(sentence)]
+
+
+def _assistant():
+    from agentlab.assistant import load_assistant
+
+    return load_assistant()
 
 
 @assets.loaded_once
