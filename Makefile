@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+# Threads that spin while they wait cost several times the time as soon as anything else runs.
+export OMP_WAIT_POLICY ?= passive
 
 .PHONY: course lab test notebooks bench setup lock clean
 

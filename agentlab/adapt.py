@@ -248,6 +248,7 @@ def loss_sum(model: nn.Module, items: Sequence[Tokens], device: torch.device) ->
 
 
 def learned_tokens(items: Sequence[Tokens]) -> int:
+    """How many tokens of these items are learned."""
     return sum(sum(item.learn) for item in items)
 
 
@@ -447,10 +448,12 @@ def cast_parameters(model: nn.Module, dtype: torch.dtype) -> None:
 
 
 def has_adapter(model: nn.Module) -> bool:
+    """Whether a model carries an adapter of `peft`."""
     return bool(getattr(model, "peft_config", None))
 
 
 def learn_everything(model: nn.Module) -> None:
+    """Let all weights learn; refuses a model that carries an adapter."""
     if has_adapter(model):
         raise TrainingError("The model carries an adapter; call merge(model) before you train all weights.")
     model.requires_grad_(True)
@@ -557,6 +560,7 @@ def save_adapter(model: nn.Module, folder: str | Path, card: dict) -> Path:
 
 
 def as_json(value: dict) -> bytes:
+    """A dictionary as indented JSON with sorted keys, in UTF-8."""
     return (json.dumps(value, indent=1, sort_keys=True, default=sorted) + "\n").encode()
 
 
@@ -615,6 +619,7 @@ def load_adapter(folder: str | Path, model: nn.Module | None = None) -> nn.Modul
 
 
 def refuse_other_base(folder: Path, theirs: dict, model: nn.Module) -> None:
+    """Raise `TrainingError` where the model is not the one that the adapter was trained on."""
     ours = weights_sha256(model)
     if ours != theirs["sha256"]:
         raise TrainingError(

@@ -17,10 +17,12 @@ from agentlab.toolcalls import call_prompt, call_text, load_toolcalls, training_
 from agentlab.wording import load_replies, load_tickets, reply_prompt, summary_prompt
 
 CONFIG = adapt.Adaptation(epochs=1, rank=8, learning_rate=1e-3)
+NONE_ABOVE = 0.75  # how sure it must be that no tool fits, for `toolcalls.ask`; chosen on the development part
 ROUNDS = 3  # times that each example is shown; calls with other tools offered each time
 
 
 def adapter_folder() -> Path:
+    """Where the shipped adapter lies."""
     return data_folder() / "adapters" / "assistant"
 
 
@@ -47,6 +49,7 @@ def _in_families(examples: list[adapt.Example], rng: random.Random, size: int = 
 
 
 def development_examples() -> list[adapt.Example]:
+    """Prompts and replies of the development part, as they are."""
     calls = [
         adapt.Example(call_prompt(e.request, e.tools), call_text(e.call, e.tools))
         for e in load_toolcalls("development")
@@ -55,10 +58,12 @@ def development_examples() -> list[adapt.Example]:
 
 
 def reply_examples(part: str) -> list[adapt.Example]:
+    """A part's situations, each with the reply that a person wrote."""
     return [adapt.Example(reply_prompt(r.message, r.facts), r.reply) for r in load_replies(part)]
 
 
 def summary_examples(part: str) -> list[adapt.Example]:
+    """A part's tickets, each with its summary."""
     return [adapt.Example(summary_prompt(t.text), t.summary) for t in load_tickets(part)]
 
 

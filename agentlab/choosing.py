@@ -11,7 +11,7 @@ import json
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from agentlab.finetune import Config, Reader
 from agentlab.toolcalls import ToolExample, load_toolcalls
 
 MAX_TOKENS = 192
-FORMAT = 2  # of the saved files
+FORMAT = 3  # of the saved files
 ANSWERS = ("no", "yes")
 
 
@@ -64,6 +64,7 @@ def argument_pair(request: str, tool: Mapping[str, Any], name: str) -> str:
 
 
 def optional_arguments(tool: Mapping[str, Any]) -> list[str]:
+    """The names of a tool's arguments that need not be given."""
     parameters = tool["parameters"]
     return [n for n in parameters.get("properties", {}) if n not in parameters.get("required", ())]
 
@@ -156,11 +157,22 @@ def train(recipe: Recipe | None = None, **options) -> Chooser:
     reader = finetune.new_reader(ANSWERS, seed=recipe.training.seed)
     finetune.fit(reader, *encoded, recipe.training, **options)
     chooser = Chooser(reader, tokenizer)
-    chooser.threshold = best_threshold(chooser, development)
+    chooser.threshold = best_threshold(chooser, development + among_strangers(development, recipe.training.seed))
     rows = argument_pairs(development)
     given = [m.intents[0] == "yes" for m in rows]
     chooser.argument_threshold = middle_of_best(chooser.score([m.text for m in rows]), given, [not g for g in given])
     return chooser
+
+
+def among_strangers(examples: Sequence[ToolExample], seed: int = 0) -> list[ToolExample]:
+    """The requests that need a tool, each with as many tools of other domains instead: none of those fits."""
+    rng = random.Random(seed)
+    tools = [(e.domain, t) for e in examples for t in e.tools]
+    offers = []
+    for e in (e for e in examples if e.call is not None):
+        others = [t for domain, t in tools if domain != e.domain]
+        offers.append(replace(e, tools=rng.sample(others, len(e.tools)), call=None))
+    return offers
 
 
 def best_threshold(chooser: Chooser, examples: Sequence[ToolExample]) -> float:

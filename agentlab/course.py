@@ -197,6 +197,8 @@ class _kernel_environment:
                 "AGENTLAB_PROGRESS": str(home / "progress.json"),
                 "AGENTLAB_HEADLESS": "1",
                 "HF_HUB_OFFLINE": "1",
+                # Threads that spin while they wait cost several times the time as soon as anything else runs.
+                "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY") or "passive",
                 "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(min(2, usable_cores())),
                 "MPLBACKEND": "module://matplotlib_inline.backend_inline",
                 "PYDEVD_DISABLE_FILE_VALIDATION": "1",

@@ -186,7 +186,7 @@ def _tokenizer(tokenizer, size: int):
     return llguidance.LLTokenizer(backend.to_str(), n_vocab=size, eos_token=tokenizer.eos_token_id)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def _matcher(tokenizer, size: int, source: str):
     """A grammar compiled for a tokenizer, kept; copies of it are cheap."""
     import llguidance

@@ -170,6 +170,7 @@ def check_prompt(prompt: Prompt) -> Prompt:
 
 
 def check_options(options: Sequence[str]) -> list[str]:
+    """The options, if there are at least two and all differ; else `LanguageError`."""
     options = list(options)
     if len(options) < 2 or len(set(options)) < len(options) or not all(isinstance(o, str) and o for o in options):
         raise LanguageError(f"choose() needs two or more different texts to choose from; got {options!r}.")
@@ -177,6 +178,7 @@ def check_options(options: Sequence[str]) -> list[str]:
 
 
 def as_grammar(grammar: Grammar | Mapping[str, Any]) -> Grammar:
+    """The grammar itself, or that of a JSON Schema."""
     return grammar if isinstance(grammar, Grammar) else json_schema(grammar)
 
 

@@ -164,15 +164,20 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def ask(
-    model: LanguageModel, request: str, tools: Sequence[Tool], chooser: Chooser | None = None, **decoding
-) -> Structured:
+    model: LanguageModel, request: str, tools: Sequence[Tool], chooser: Chooser | None = None,
+    none_above: float | None = None, **decoding,
+) -> Structured:  # fmt: skip
     """Let a language model write a call, or none, under a grammar; ``value`` is the `Call` or None.
 
-    With a ``chooser`` the encoder decides which tool it is and which optional arguments are given, and the model fills in
+    With ``none_above`` the answer is none only if the model finds that at least so probable; a model that was taught on other
+    tools says none too readily. With a ``chooser`` the encoder decides which tool it is and which optional arguments are given, and the model fills in
     values; those that are free texts it copies from the request (`narrowed`).
     """
     if chooser is None:
-        written = model.structured(call_prompt(request, tools), tool_calls(tools), **decoding)
+        prompt = call_prompt(request, tools)
+        if none_above is not None and math.exp(model.score(prompt, NO_TOOL).logprobs[0]) >= none_above:
+            return Structured(None, NO_TOOL, tokens=1, passes=1)
+        written = model.structured(prompt, tool_calls(tools, none=none_above is None), **decoding)
         return replace(written, value=as_typed(written.value, tools))
     tool = chooser(request, tools)
     if tool is None:
@@ -201,8 +206,9 @@ def _copied(schema: Mapping[str, Any], request: str) -> Mapping[str, Any]:
     if {"enum", "const", "format", "pattern"} & set(schema):
         return schema
     if schema.get("type") in ("integer", "number"):
-        whole = schema["type"] == "integer"
-        said = [n for n in numbers(request) if _in_range(n, schema) and not (whole and n != int(n))]
+        whole, in_percent = schema["type"] == "integer", "percent" in schema.get("description", "").lower()
+        said = numbers(request, fractions=not whole and not in_percent)
+        said = [n for n in said if _in_range(n, schema) and not (whole and n != int(n))]
         return {"enum": said} if said else schema
     about = schema.get("description", "")
     if schema.get("type") != "string" or FORMATTED.search(about):
@@ -217,11 +223,13 @@ def _in_range(number: float, schema: Mapping[str, Any]) -> bool:
     return low <= number <= high and above and number < schema.get("exclusiveMaximum", math.inf)
 
 
-def numbers(text: str) -> list[float]:
-    """The numbers that a text says, in digits or words; a percentage also as a fraction. Parts of dates and ids are none.
+def numbers(text: str, fractions: bool = False) -> list[float]:
+    """The numbers that a text says, in digits or words; parts of dates and ids are none.
 
-    >>> numbers("two of 1,500 at 5% on 2026-03-01 for W20417")
-    [2, 1500, 5, 0.05]
+    ``fractions`` reads a percentage as a fraction.
+
+    >>> numbers("two of 1,500 at 5% on 2026-03-01 for W20417", fractions=True)
+    [2, 1500, 0.05]
     """
     found: list[float] = []
     for match in re.finditer(NUMBER, text):
@@ -229,7 +237,7 @@ def numbers(text: str) -> list[float]:
             found.append(NUMBER_WORDS[match["word"].lower()])
             continue
         value = float(match["digits"].replace(",", ""))
-        found += [value, value / 100] if match["percent"] else [value]
+        found.append(value / 100 if match["percent"] and fractions else value)
     return list(dict.fromkeys(int(n) if n == int(n) else n for n in found))
 
 

@@ -29,7 +29,7 @@ import torch
 from agentlab import assets
 from agentlab.choosing import load as load_chooser
 from agentlab.device import inspect_machine, usable_cores
-from agentlab.evaluate import bootstrap_interval
+from agentlab.evaluate import bootstrap
 from agentlab.language import LanguageModel
 from agentlab.local import TorchLanguage
 from agentlab.toolcalls import ask, call_prompt, load_toolcalls, same_call
@@ -212,7 +212,7 @@ def is_valid(call: object, tools: Sequence[dict]) -> bool:
 
 def calls(some: int | None) -> dict:
     """Valid and exactly right calls on the test part, and the forward passes that forced tokens saved."""
-    from agentlab.assistant import load_assistant
+    from agentlab.assistant import NONE_ABOVE, load_assistant
 
     examples = load_toolcalls("test")[:some]
     plain, taught, chooser = TorchLanguage.load(), load_assistant(), load_chooser()
@@ -220,7 +220,7 @@ def calls(some: int | None) -> dict:
         "always none (floor)": lambda e: None,
         "plain model": lambda e: freely(plain, e.request, e.tools),
         "with grammar": lambda e: ask(plain, e.request, e.tools),
-        "with grammar and adapter": lambda e: ask(taught, e.request, e.tools),
+        "with grammar and adapter": lambda e: ask(taught, e.request, e.tools, none_above=NONE_ABOVE),
         "with grammar, adapter and chooser": lambda e: ask(taught, e.request, e.tools, chooser),
     }
     rows = {}
@@ -233,7 +233,7 @@ def calls(some: int | None) -> dict:
         rows[name] = {
             "valid": round(statistics.mean(is_valid(v, e.tools) for v, e in zip(values, examples, strict=True)), 4),
             "exact": round(statistics.mean(right), 4),
-            "interval": [round(x, 4) for x in bootstrap_interval([float(r) for r in right])],
+            "interval": [round(x, 4) for x in bootstrap(right, statistics.mean)],
             "seconds_per_request": round(seconds / len(examples), 3),
         }
         written = [f for f in found if hasattr(f, "passes") and f.tokens]
@@ -254,12 +254,12 @@ def _same(value: object, truth: dict | None) -> bool:
 
 def public(some: int | None) -> dict:
     """BFCL's three single-turn categories by its own rules, with floors and published figures."""
-    from agentlab.assistant import load_assistant
+    from agentlab.assistant import NONE_ABOVE, load_assistant
 
     taught, chooser = load_assistant(), load_chooser()
     questions = {c: bfcl.load(c)[:some] for c in bfcl.CATEGORIES}
     ways = {
-        "with grammar and adapter": lambda q: ask(taught, q.request, q.tools).value,
+        "with grammar and adapter": lambda q: ask(taught, q.request, q.tools, none_above=NONE_ABOVE).value,
         "with grammar, adapter and chooser": lambda q: ask(taught, q.request, q.tools, chooser).value,
     }
     result = {"questions": {c: len(q) for c, q in questions.items()}, "floors": bfcl.floors(questions)}
@@ -277,7 +277,9 @@ PARTS = {"speed": lambda some: speed(), "calls": calls, "bfcl": public}
 def main(given: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="which parts to measure")
-    parser.add_argument("--some", type=int, help="only the first N requests and questions, for a trial; nothing is saved")
+    parser.add_argument(
+        "--some", type=int, help="only the first N requests and questions, for a trial; nothing is saved"
+    )
     parser.add_argument("--worker", choices=("raw", "ours"), help=argparse.SUPPRESS)
     options = parser.parse_args(given)
     if options.worker:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from agentlab.choosing import Chooser, Recipe, argument_pairs, best_threshold, in_words, pair, pairs, train
+from agentlab.choosing import Chooser, Recipe, best_threshold, in_words, pair, pairs, train
 from agentlab.finetune import Config, TrainingError
 from agentlab.toolcalls import ToolExample, load_toolcalls
 

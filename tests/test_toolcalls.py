@@ -11,6 +11,8 @@ from agentlab.toolcalls import (
     call_text,
     describe,
     load_toolcalls,
+    narrowed,
+    numbers,
     same_call,
     training_offers,
     type_name,
@@ -100,16 +102,68 @@ def test_asking_lets_the_model_write_a_call_or_none():
     assert model.prompts[0] == call_prompt("Pay Priya 5", [PAY, WEATHER])
 
 
+class Decided:
+    """A chooser that has made up its mind."""
+
+    def __init__(self, name, *mentioned):
+        self.name, self.names = name, list(mentioned)
+
+    def __call__(self, request, tools):
+        return next((t for t in tools if t["name"] == self.name), None)
+
+    def mentioned(self, request, tool):
+        return self.names
+
+
 def test_a_chooser_decides_on_the_tool_and_the_model_sees_only_that_one():
     with Scripted(CALL) as model:
-        ask(model, "Pay Priya 5", [WEATHER, PAY], chooser=lambda request, tools: tools[1])
+        ask(model, "Pay Priya 5", [WEATHER, PAY], Decided("pay"))
     assert model.prompts == [call_prompt("Pay Priya 5", [PAY])]
 
 
 def test_a_chooser_that_finds_no_tool_saves_the_model_the_work():
     with Scripted() as model:
-        assert ask(model, "hello", [PAY], chooser=lambda request, tools: None).value is None
+        assert ask(model, "hello", [PAY], Decided("nothing")).value is None
     assert model.prompts == []
+
+
+@pytest.mark.parametrize(("logprob", "call"), [(-0.1, None), (-3.0, CALL)])
+def test_none_must_be_as_probable_as_is_asked(logprob, call):
+    model = Scripted([logprob], CALL)
+    assert (ask(model, "Pay Priya 5", [PAY], none_above=0.5).value is None) == (call is None)
+
+
+def test_only_required_and_mentioned_arguments_are_left_and_values_come_from_the_request():
+    schema = narrowed(PAY, ["account"], "pay Priya 5 euros by 2026-03-01")["parameters"]
+    assert list(schema["properties"]) == schema["required"] == ["to", "amount", "account"]
+    assert {"Priya", "Priya 5 euros", "pay"} <= set(schema["properties"]["to"]["enum"])
+    assert schema["properties"]["amount"] == {"enum": [5]}
+    assert schema["properties"]["account"] == PAY["parameters"]["properties"]["account"]
+
+
+def test_an_argument_with_a_format_or_without_a_candidate_stays_free():
+    day = {"type": "string", "description": "YYYY-MM-DD"}
+    tool = {"name": "f", "parameters": {"type": "object", "properties": {"day": day, "n": {"type": "integer"}}}}
+    assert (
+        narrowed(tool, ["day", "n"], "tomorrow please")["parameters"]["properties"] == tool["parameters"]["properties"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("half a dozen at 09:30, 1,000,000 and twenty", [6, 1000000, 20]),
+        ("chip 0417-XC and 12/05/2026, W20417", []),
+        ("base 10cm, height 5.5, then -3", [10, 5.5, -3]),
+        ("a 5% rate", [5]),
+    ],
+)
+def test_numbers_are_those_that_are_said(text, found):
+    assert numbers(text) == found
+
+
+def test_a_percentage_may_be_read_as_a_fraction():
+    assert numbers("a 5% rate", fractions=True) == [0.05]
 
 
 # --- data ---

@@ -44,9 +44,9 @@ from agentlab.lesson import begin, record
 
 lesson = begin("04_language_output", PROFILE, SEED)
 QUICK = lesson.profile == "quick"
-CALLS = 12 if QUICK else 60  # requests of the test part that are tried
+CALLS = 12 if QUICK else 50  # requests of the test part that are tried
 SITUATIONS = 24 if QUICK else 200  # for faithful wording
-TAUGHT = 32 if QUICK else 340  # replies that the model learns from
+TAUGHT = 32 if QUICK else 200  # replies that the model learns from
 TICKETS = 4 if QUICK else 15  # to be summarised
 
 # %% [markdown]
@@ -130,9 +130,9 @@ rng = random.Random(SEED)
 some = rng.sample(load_replies("development"), 8 if QUICK else 30)
 
 
-def surprise(pairs):
-    """Perplexity over all tokens of these (prompt, reply) pairs."""
-    scores = [lm.score(prompt, reply) for prompt, reply in pairs]
+def surprise(model, pairs):
+    """A model's perplexity over all tokens of these (prompt, reply) pairs."""
+    scores = [model.score(prompt, reply) for prompt, reply in pairs]
     return float(np.exp(-sum(s.total for s in scores) / sum(len(s.logprobs) for s in scores)))
 
 
@@ -140,12 +140,17 @@ prompts = [reply_prompt(r.message, r.facts) for r in some]
 replies = [r.reply for r in some]
 shuffled = [" ".join(rng.sample(r.split(), len(r.split()))) for r in replies]
 rows = {
-    "the reply of this situation": surprise(zip(prompts, replies, strict=True)),
-    "the reply of another situation": surprise(zip(prompts, replies[1:] + replies[:1], strict=True)),
-    "its words in another order (control)": surprise(zip(prompts, shuffled, strict=True)),
+    "the reply of this situation": surprise(lm, zip(prompts, replies, strict=True)),
+    "the reply of another situation": surprise(
+        lm, zip(prompts, replies[1:] + replies[:1], strict=True)
+    ),
+    "its words in another order (control)": surprise(lm, zip(prompts, shuffled, strict=True)),
 }
 show_table([{"text": name, "perplexity": value} for name, value in rows.items()], f"How surprised the model is by {len(some)} replies")  # fmt: skip
-record("control_surprise", rows["its words in another order (control)"] / rows["the reply of this situation"])
+record(
+    "control_surprise",
+    rows["its words in another order (control)"] / rows["the reply of this situation"],
+)
 
 # %% [markdown]
 # It has never seen this shop, and yet it knows that a reply belongs to its facts, and much better that words have an order. That is what pretraining gave.
@@ -248,8 +253,16 @@ for share in (0.5, 0.9, 0.99, 1.0):
     kept = top_p(p, share) if share < 1 else p
     rows.append({"top-p": share, "tokens left": int((kept > 0).sum()), "chance of one beyond the 50 likeliest": float(kept.sort(descending=True).values[50:].sum())})  # fmt: skip
 show_table(rows, "What top-p leaves of 49,152 tokens, at temperature 1")
-creative = [lm.complete(chat[1:], max_tokens=25, temperature=1.0, top_p=share, seed=SEED).text for share in (0.5, 1.0)]
-say("\n\n".join(f"top-p {share:g}: *{' '.join(text.split())} ...*" for share, text in zip((0.5, 1.0), creative, strict=True)))
+creative = [
+    lm.complete(chat[1:], max_tokens=25, temperature=1.0, top_p=share, seed=SEED).text
+    for share in (0.5, 1.0)
+]
+say(
+    "\n\n".join(
+        f"top-p {share:g}: *{' '.join(text.split())} ...*"
+        for share, text in zip((0.5, 1.0), creative, strict=True)
+    )
+)
 
 # %% [markdown]
 # For a customer who asks about money none of this is wanted: the agent of lesson 06 writes at temperature 0. Sampling is for drafts, and for making data.
@@ -277,6 +290,8 @@ ex.check(cached_attention)
 # them as 8-bit integers, a quarter of float32. **Predict** the order of the four:
 
 # %%
+import copy
+
 cached_attention = ex.use(cached_attention)
 ask = [{"role": "user", "content": "Write one sentence about parcels."}]
 
@@ -292,18 +307,23 @@ def tokens_per_second(write, tokens):
 
 def by_generate(model):
     options = {"attention_mask": torch.ones(1, len(ids)), "do_sample": False, "pad_token_id": 2}
-    return lambda: model.generate(torch.tensor([ids]), max_new_tokens=LENGTH, min_new_tokens=LENGTH, **options)
+    return lambda: model.generate(
+        torch.tensor([ids]), max_new_tokens=LENGTH, min_new_tokens=LENGTH, **options
+    )
 
 
 written = lm.complete(ask, max_tokens=LENGTH)
 speed = {"your loop, everything read anew (bfloat16)": len(mine) / seconds_anew}
-model.float()
-speed["generate() with its cache, float32"] = tokens_per_second(by_generate(model), LENGTH)
-model.bfloat16()
+wide = copy.deepcopy(model).float()
+speed["generate() with its cache, float32"] = tokens_per_second(by_generate(wide), LENGTH)
+del wide
 speed["generate() with its cache, bfloat16"] = tokens_per_second(by_generate(model), LENGTH)
 speed["the course's loop, 8-bit weights"] = tokens_per_second(lambda: lm.complete(ask, max_tokens=LENGTH), written.tokens)  # fmt: skip
 show_table([{"way": name, "tokens per second": value} for name, value in speed.items()], "Writing one text on this machine, the best of some rounds")  # fmt: skip
-record("speedup", speed["the course's loop, 8-bit weights"] / speed["generate() with its cache, float32"])
+record(
+    "speedup",
+    speed["the course's loop, 8-bit weights"] / speed["generate() with its cache, float32"],
+)
 
 # %% [markdown]
 # The second saving is between calls. An agent's prompts all begin alike: the rules, the tools. What was read for the last call is still there for the next:
@@ -327,17 +347,21 @@ show_table(
 # %% [markdown]
 # ## A mask that you made
 #
-# Now the call. Let the model try freely, with the tools of the test part, which no training in this course sees. A call counts as valid if a program can use it: JSON, a tool
-# that was offered, arguments that fit its schema; or the word none.
+# Now the call. Let the model try freely, with tools of the test part, which no training in this course sees. To make it easy, only the right tool is offered. A call counts as valid if a program can use it: JSON, the
+# tool's name, arguments that fit its schema; and as right if every argument is.
 
 # %%
 import json
+from dataclasses import replace
 
 import jsonschema
 
 from agentlab.toolcalls import same_call
 
-asked = rng.sample(test_calls, CALLS)
+asked = [
+    replace(e, tools=[t for t in e.tools if t["name"] == e.call["name"]])
+    for e in rng.sample([e for e in test_calls if e.call], CALLS)
+]
 
 
 def is_valid(call, tools):
@@ -353,7 +377,9 @@ def is_valid(call, tools):
 def judge(answers):
     """Share of valid and of exactly right calls; an answer is a call, None for none, or a text that is neither."""
     valid = [a is None or is_valid(a, e.tools) for a, e in zip(answers, asked, strict=True)]
-    right = [not isinstance(a, str) and same_call(a, e.call) for a, e in zip(answers, asked, strict=True)]
+    right = [
+        not isinstance(a, str) and same_call(a, e.call) for a, e in zip(answers, asked, strict=True)
+    ]
     return float(np.mean(valid)), float(np.mean(right))
 
 
@@ -394,7 +420,10 @@ rows = []
 for written_so_far in ("", "re", "refund", "refund_"):
     mask = allowed_tokens(vocabulary, written_so_far, choices)
     rows.append({"written": repr(written_so_far), "allowed": ", ".join(t or "(end)" for t, ok in zip(vocabulary, mask, strict=True) if ok)})  # fmt: skip
-show_table(rows, f"Which of {len(vocabulary)} tokens may follow, if the text is to be one of {', '.join(choices)}")
+show_table(
+    rows,
+    f"Which of {len(vocabulary)} tokens may follow, if the text is to be one of {', '.join(choices)}",
+)
 
 # %% [markdown]
 # See the third and the fourth row. Where only one way is left, why ask the model at all? **Write what is forced:**
@@ -421,7 +450,9 @@ from agentlab.grammar import tool_calls
 
 fast_forward = ex.use(fast_forward)
 held = lm.structured(chat, tool_calls(tools, none=False), trace=True)
-say(f"`{held.text}`\n\n{held.tokens} tokens, {held.forced} of them forced: {held.passes} forward passes.")
+say(
+    f"`{held.text}`\n\n{held.tokens} tokens, {held.forced} of them forced: {held.passes} forward passes."
+)
 show_table(
     [
         {
@@ -436,23 +467,23 @@ show_table(
 )
 
 # %% [markdown]
-# Read the third column where the model was overruled: it never meant to write JSON. From the first `{"` on it has little to say but the order number, and there it is on its own
-# and right. **Valid is not right**, though. Over the test requests:
+# Compare the first two columns: the model never meant to write JSON, and was overruled until the form stood. Then it has one thing to say, the order number. Look at what it wrote there, and at
+# what the customer had written. **Valid is not right.** Over the test requests:
+
 
 # %%
-def under_grammar(model, request, tools):
-    return model.structured(call_prompt(request, tools), tool_calls(tools))
+def under_grammar(model, e):
+    return model.structured(call_prompt(e.request, e.tools), tool_calls(e.tools, none=False))
 
 
-answers = [under_grammar(lm, e.request, e.tools) for e in asked]
+answers = [under_grammar(lm, e) for e in asked]
 calls["the model, held by a grammar"] = judge([a.value for a in answers])
-saved = sum(a.tokens for a in answers) / sum(a.passes for a in answers)
 show_table([{"way": name, "valid": v, "exactly right": r} for name, (v, r) in calls.items()], f"{CALLS} requests of the test part")  # fmt: skip
 record("valid_with_grammar", calls["the model, held by a grammar"][0])
 record("valid_freely", calls["the model, freely"][0])
 
 # %% [markdown]
-# All valid, by construction, and most of them wrong: another tool, a value that nobody said, a call where none was needed. The grammar fixed the form; the content has to be *learned*.
+# All valid, by construction, and nearly all wrong: values that nobody said, arguments that nobody asked for. The grammar fixed the form; the content has to be *learned*.
 #
 # ## New weights, few of them
 #
@@ -486,7 +517,9 @@ linear = nn.Linear(576, 1536)
 adapted = LoraLinear(linear, 8, 16)
 learns = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
 whole = sum(p.numel() for p in adapted.parameters())
-say(f"One matrix of this model has {whole - learns:,} numbers; at rank 8 only {learns:,} learn, {learns / whole:.1%}.")
+say(
+    f"One matrix of this model has {whole - learns:,} numbers; at rank 8 only {learns:,} learn, {learns / whole:.1%}."
+)
 
 # %% [markdown]
 # What is learned from? Text in which only the *reply* counts: the prompt is given, and padding is nothing. **Write the labels:**
@@ -510,9 +543,13 @@ ex.check(reply_mask)
 # %%
 reply_mask = ex.use(reply_mask)
 situation = next(r for r in load_replies("development") if r.facts["situation"] == "order_late")
-show_table([{"fact": k, "value": str(v)} for k, v in situation.facts.items()], "What the tools found")
+show_table(
+    [{"fact": k, "value": str(v)} for k, v in situation.facts.items()], "What the tools found"
+)
 before = lm.complete(reply_prompt(situation.message, situation.facts), max_tokens=60).text
-say(f"*{situation.message}*\n\nA person: **{situation.reply}**\n\nThe model: **{' '.join(before.split())}**")
+say(
+    f"*{situation.message}*\n\nA person: **{situation.reply}**\n\nThe model: **{' '.join(before.split())}**"
+)
 
 # %% [markdown]
 # Now `finetune_language`: LoRA by the library `peft` on every matrix, the loop of lesson 03 around it, the loss on replies only, texts packed one after another so that nothing is padding.
@@ -524,18 +561,22 @@ from agentlab.local import TorchLanguage
 train, unseen = load_replies("train")[:TAUGHT], load_replies("train")[340:]
 lessons = [adapt.Example(reply_prompt(r.message, r.facts), r.reply) for r in train]
 student, _ = adapt.fresh_language_model()
-history = adapt.finetune_language(student, tokenizer, lessons, config=adapt.Adaptation(epochs=2, seed=SEED))
+history = adapt.finetune_language(
+    student, tokenizer, lessons, config=adapt.Adaptation(epochs=2, batch_tokens=512, seed=SEED)
+)
 taught = TorchLanguage(adapt.merge(student), tokenizer, name="taught")
+del student  # its weights live on in the model that speaks
 say(f"{history.examples} examples in {history.seconds:.0f} seconds; the loss went from {history.epochs[0]['train_loss']:.2f} to {history.epochs[-1]['train_loss']:.2f}.")  # fmt: skip
 
 # %%
 after = taught.complete(reply_prompt(situation.message, situation.facts), max_tokens=60).text
-say(f"*{situation.message}*\n\nBefore: {' '.join(before.split())}\n\nAfter: **{' '.join(after.split())}**")
-pairs = [(reply_prompt(r.message, r.facts), r.reply) for r in load_replies("test")[: 16 if QUICK else 80]]
-lm, plain = taught, lm
-after_surprise = surprise(pairs)
-lm = plain
-before_surprise = surprise(pairs)
+say(
+    f"*{situation.message}*\n\nBefore: {' '.join(before.split())}\n\nAfter: **{' '.join(after.split())}**"
+)
+pairs = [
+    (reply_prompt(r.message, r.facts), r.reply) for r in load_replies("test")[: 16 if QUICK else 80]
+]
+before_surprise, after_surprise = surprise(lm, pairs), surprise(taught, pairs)
 show_table([{"model": "as it was", "perplexity": before_surprise}, {"model": "taught", "perplexity": after_surprise}], f"How surprised each is by {len(pairs)} replies of the test part")  # fmt: skip
 record("perplexity_before", before_surprise)
 record("perplexity_after", after_surprise)
@@ -549,27 +590,50 @@ record("perplexity_after", after_surprise)
 # `python -m agentlab.assistant` makes it anew. **Predict:** by how many points does it beat the grammar alone, on tools that it has never seen?
 
 # %%
-from agentlab.assistant import load_assistant
+from agentlab.assistant import NONE_ABOVE, load_assistant
 
 assistant = load_assistant()
-answers = [under_grammar(assistant, e.request, e.tools) for e in asked]
+answers = [under_grammar(assistant, e) for e in asked]
 calls["held by a grammar, and taught"] = judge([a.value for a in answers])
-never = float(np.mean([e.call is None for e in asked]))
-rows = [{"way": "always none (floor)", "valid": 1.0, "exactly right": never}]
-rows += [{"way": name, "valid": v, "exactly right": r} for name, (v, r) in calls.items()]
-show_table(rows, f"{CALLS} requests of the test part: tools from fields that no training saw")
-record("exact_with_grammar", calls["the model, held by a grammar"][1])
-record("exact_taught", calls["held by a grammar, and taught"][1])
-record("gain_from_teaching", calls["held by a grammar, and taught"][1] - calls["the model, held by a grammar"][1])
+show_table([{"way": name, "valid": v, "exactly right": r} for name, (v, r) in calls.items()], f"{CALLS} requests of the test part: tools from fields that no training saw")  # fmt: skip
+exact = [right for _, right in calls.values()]
+record("exact_with_grammar", exact[1])
+record("exact_taught", exact[2])
+record("gain_from_teaching", exact[2] - exact[1])
 saved = sum(a.tokens for a in answers) / sum(a.passes for a in answers)
 say(f"On the way, {saved:.1f} tokens came out of each forward pass: the rest was forced.")
 record("tokens_per_pass", saved)
 
+# %% [markdown]
+# That was with the right tool given. Now the whole task: several tools are offered, which are alike, and for some requests none is right.
+
 # %%
-wrong = [(e, a.value) for e, a in zip(asked, answers, strict=True) if not same_call(a.value, e.call)][:5]
+from agentlab.toolcalls import ask as ask_for_call
+
+mixed = rng.sample(test_calls, CALLS)
+whole_task = {
+    "always none (floor)": [None] * CALLS,
+    "the model, held by a grammar": [ask_for_call(lm, e.request, e.tools).value for e in mixed],
+    "held by a grammar, and taught": [ask_for_call(assistant, e.request, e.tools, none_above=NONE_ABOVE).value for e in mixed],
+}  # fmt: skip
+share = {
+    name: float(np.mean([same_call(a, e.call) for a, e in zip(found, mixed, strict=True)]))
+    for name, found in whole_task.items()
+}
+show_table([{"way": name, "exactly right": value} for name, value in share.items()], f"{CALLS} requests of the test part with all tools that were offered")  # fmt: skip
+record("whole_task_taught", share["held by a grammar, and taught"])
+
+# %% [markdown]
+# Choosing is what so small a model cannot do well; compare with the floor. Remember that for lesson 06: there the fine-tuned encoder of lesson 03 decides what a customer wants, and the
+# language model fills in and words.
+
+# %%
+wrong = [
+    (e, a.value) for e, a in zip(asked, answers, strict=True) if not same_call(a.value, e.call)
+][:5]
 show_table(
-    [{"request": e.request, "right": json.dumps(e.call) if e.call else "none", "written": json.dumps(a) if a else "none"} for e, a in wrong],
-    "Some of those that are still wrong",
+    [{"request": e.request, "right": json.dumps(e.call["arguments"]), "written": json.dumps(a["arguments"])} for e, a in wrong],
+    "With the right tool given: some that are still wrong",
 )  # fmt: skip
 
 # %% [markdown]
@@ -607,26 +671,54 @@ from agentlab.wording import faithful, template
 
 unsupported = ex.use(unsupported)
 new = [*load_replies("test"), *load_replies("development"), *unseen][:SITUATIONS]
-ways = {"the model as it was": plain, "taught": taught, "the course's assistant": assistant}
+ways = {"the model as it was": lm, "taught": taught, "the course's assistant": assistant}
+from agentlab.wording import claims
+
+
+def told(text, truth):
+    """Share of the hard facts of a person's reply that this text has too."""
+    theirs, ours = ({(c.kind, c.value) for c in claims(t)} for t in (truth, text))
+    return len(theirs & ours) / len(theirs) if theirs else 1.0
+
+
+def rate(who, texts):
+    """How many of the replies are faithful, and how much of what a person would have told they tell."""
+    ok = [bool(t) and faithful(t, r.facts, r.message) for t, r in zip(texts, new, strict=True)]
+    much = [told(t, r.reply) for t, r in zip(texts, new, strict=True)]
+    return {"who speaks": who, "faithful": float(np.mean(ok)), "facts told": float(np.mean(much))}
+
+
 rows, said = [], {}
 for name, model_ in ways.items():
     done = model_.batch([reply_prompt(r.message, r.facts) for r in new], max_tokens=90)
-    said[name] = [c.text.strip() for c in done]
-    ok = [faithful(text, r.facts, r.message) and c.stopped == "end" for text, c, r in zip(said[name], done, new, strict=True)]  # fmt: skip
-    rows.append({"who speaks": name, "whole and faithful": float(np.mean(ok))})
-checked = [t if faithful(t, r.facts, r.message) else template(r.facts) for t, r in zip(said["taught"], new, strict=True)]  # fmt: skip
-rows.append({"who speaks": "taught, and the template where it is not faithful", "whole and faithful": float(np.mean([faithful(t, r.facts, r.message) for t, r in zip(checked, new, strict=True)]))})  # fmt: skip
-shuffled_facts = float(np.mean([faithful(r.reply, s.facts, s.message) for r, s in zip(new, new[1:] + new[:1], strict=True)]))  # fmt: skip
-rows.append({"who speaks": "a person, about another customer (control)", "whole and faithful": shuffled_facts})
+    said[name] = [
+        c.text.strip() if c.stopped == "end" else "" for c in done
+    ]  # what was cut off is no reply
+    rows.append(rate(name, said[name]))
+said["checked"] = [
+    t if t and faithful(t, r.facts, r.message) else template(r.facts) for t, r in zip(said["the course's assistant"], new, strict=True)
+]  # fmt: skip
+rows.append(rate("the assistant, and the template where it is not faithful", said["checked"]))
+rows.append(
+    rate("a person, about another customer (control)", [r.reply for r in new[1:] + new[:1]])
+)
 show_table(rows, f"{len(new)} situations")
-record("faithful_before", rows[0]["whole and faithful"])
-record("faithful_taught", rows[1]["whole and faithful"])
-record("faithful_checked", rows[3]["whole and faithful"])
-record("faithful_control", shuffled_facts)
+for name, row in zip(("before", "taught", "assistant", "checked", "control"), rows, strict=True):
+    record(f"faithful_{name}", row["faithful"])
+record("told_before", rows[0]["facts told"])
+record("told_assistant", rows[2]["facts told"])
+
+# %% [markdown]
+# Two columns, since one alone can be had for nothing: a reply that says little lies little, and whoever copies all facts tells them all. What was invented, and what stands in its place:
 
 # %%
-lies = [(r, t) for r, t in zip(new, said["taught"], strict=True) if not faithful(t, r.facts, r.message)][:4]
 from agentlab.wording import unsupported as claims_without_support
+
+lies = [
+    (r, t)
+    for r, t in zip(new, said["taught"], strict=True)
+    if t and not faithful(t, r.facts, r.message)
+][:4]
 
 show_table(
     [
@@ -641,10 +733,12 @@ show_table(
 #
 # ## Summaries
 #
-# A colleague who takes over wants one sentence. Two ways: **extract** the most central sentence (by a graph of how alike the sentences are), or let the model **write** one. To compare them one needs a score; the usual one counts shared words. **Write
+# A colleague who takes over wants one sentence. Two ways: **extract** the most central sentence (the one that is most like all the others, by the encoder's embeddings), or let the model **write** one. To compare them one needs a score; the usual one counts shared words. **Write
 # ROUGE-1:**
 
 # %%
+from collections import Counter  # noqa: F401 - for you
+
 ex = exercise("language.rouge_1")
 
 
@@ -670,7 +764,7 @@ def words(text):
 made = {
     "the first sentence (floor)": [t.text.replace("\n", " ").split(". ")[0] for t in tickets],
     "extracted, most central sentence": [nlp.summarize_text(t.text, 1) for t in tickets],
-    "written by the model as it was": [c.text for c in plain.batch([summary_prompt(t.text) for t in tickets], max_tokens=60)],
+    "written by the model as it was": [c.text for c in lm.batch([summary_prompt(t.text) for t in tickets], max_tokens=60)],
     "written by the course's assistant": [c.text for c in assistant.batch([summary_prompt(t.text) for t in tickets], max_tokens=60)],
 }  # fmt: skip
 rows = []
@@ -687,7 +781,10 @@ record("rouge_assistant", rows[3]["ROUGE-1"])
 truth = "Pavel asks for a new kettle for his mother, because the spout is bent; he wants no refund."
 lie = "Pavel asks for a refund for his mother, because the kettle is bent; he wants no new spout."
 fair = "The customer would like a replacement as the pouring part is crooked, not money back."
-show_table([{"summary": s, "ROUGE-1": rouge_1(s, truth, words)} for s in (lie, fair)], f"Measured against: {truth}")
+show_table(
+    [{"summary": s, "ROUGE-1": rouge_1(s, truth, words)} for s in (lie, fair)],
+    f"Measured against: {truth}",
+)
 
 # %% [markdown]
 # The false one wins by far. A score is a smoke detector, not a judge: look at what it rated.
@@ -701,17 +798,19 @@ from agentlab.wording import rewrite_prompt
 
 blunt = "Your refund of €24.90 for order W20417 is refused. The 30 days are over."
 softer = assistant.complete(rewrite_prompt(blunt, "warm and apologetic"), max_tokens=60).text
-german = plain.complete([{"role": "user", "content": "Translate into German: Your parcel arrives on Monday."}], max_tokens=25).text  # fmt: skip
+kept = told(softer, blunt) == 1 and faithful(softer, {"text": blunt})
+german = lm.complete([{"role": "user", "content": "Translate into German: Your parcel arrives on Monday."}], max_tokens=25).text  # fmt: skip
 show_table(
     [
-        {"task": "warmer", "from": blunt, "to": softer, "facts kept": "yes" if faithful(softer, {"text": blunt}) else "no"},
+        {"task": "warmer", "from": blunt, "to": softer, "facts kept": "yes" if kept else "no"},
         {"task": "into German", "from": "Your parcel arrives on Monday.", "to": german, "facts kept": "read it"},
     ],
     "Two tasks beyond what it was taught",
 )  # fmt: skip
 
 # %% [markdown]
-# Treat both with care. A rewriting has to pass the same check as a reply. For translation take a model that was made for it; a later lab does.
+# Neither task was among its examples, and it shows. A rewriting has to pass the same check as a reply, in both directions: nothing new, nothing lost; the tool
+# `rewrite_text` gives the text as it was where that fails. For translation take a model that was made for it.
 #
 # ## Play
 #
@@ -722,14 +821,17 @@ from agentlab.ui import play
 
 
 def call(text):
-    answer = assistant.structured(call_prompt(text, tools), tool_calls(tools))
-    return answer.text
+    return ask_for_call(assistant, text, tools, none_above=NONE_ABOVE).text
 
 
 play(
     "Request",
     call,
-    ["where is W20417??", "my order number is W20518 I think, when does it come", "do you sell kettles"],
+    [
+        "where is W20417??",
+        "my order number is W20518 I think, when does it come",
+        "do you sell kettles",
+    ],
     "What the course's assistant calls",
 )
 
