@@ -1,4 +1,4 @@
-"""The command line: `agentlab course | lab | doctor | mcp | progress`."""
+"""The command line: `agentlab chat | course | lab | doctor | evaluate | mcp | progress`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import webbrowser
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -97,7 +98,8 @@ def lab(context: typer.Context) -> None:
 
     command = [sys.executable, "-m", "jupyterlab", "00_start_here.ipynb", *QUIET_LAB, *context.args]
     settings = [str(Path(__file__).parent / "jupyter"), os.environ.get("JUPYTER_CONFIG_PATH", "")]
-    environment = {**os.environ, "JUPYTER_CONFIG_PATH": os.pathsep.join(filter(None, settings))}
+    waiting = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY") or "passive"}  # see `course`
+    environment = {**os.environ, **waiting, "JUPYTER_CONFIG_PATH": os.pathsep.join(filter(None, settings))}
     raise typer.Exit(subprocess.call(command, cwd=notebook_folder(), env=environment))
 
 
@@ -197,6 +199,81 @@ def _shop_tools():
     from agentlab.shop.tools import shop_tools
 
     return shop_tools(Store.sample())
+
+
+@app.command()
+def evaluate(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(help="Files of scenarios, or train, development, test; development if none."),
+    ] = None,
+    planner: Annotated[str, typer.Option(help="How the agent decides: hybrid, rules or language.")] = "hybrid",
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each scenario.")] = 4,
+    model: Annotated[
+        bool, typer.Option("--model", help="Use the course's language model too, as language does.")
+    ] = False,
+    report_file: Annotated[Path | None, typer.Option("--json", help="Write figures and transcripts here.")] = None,
+) -> None:
+    """Let simulated customers talk with the agent, and print how often they were served."""
+    from agentlab import scenarios, trials
+
+    found = scenarios.load_scenarios(files=[scenarios.scenario_file(name) for name in files or ["development"]])
+    report = trials.evaluate(_agents(planner, model), found, seeds, _print_failure)
+    print(report.table())
+    if report_file is not None:
+        report_file.parent.mkdir(parents=True, exist_ok=True)
+        report_file.write_text(json.dumps(report.as_dict(), indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def _print_failure(outcome) -> None:
+    if not outcome.success:
+        print(f"{outcome.scenario}, seed {outcome.seed}: {outcome.fault}. {outcome.why[0]}", flush=True)
+
+
+def _agents(planner: str, model: bool):
+    """A function that takes a store and gives the shop's agent in it; all share one language model."""
+    from agentlab.shop.agent import shop_agent
+
+    language = _assistant() if model or planner == "language" else None
+    return lambda store: shop_agent(store, planner=planner, language=language)
+
+
+@app.command()
+def chat(
+    script: Annotated[
+        Path | None, typer.Option(help="A file with one message a line, instead of the keyboard.")
+    ] = None,
+    planner: Annotated[str, typer.Option(help="hybrid, rules or language.")] = "hybrid",
+    model: Annotated[bool, typer.Option("--model", help="Load the course's language model too.")] = False,
+    trace: Annotated[bool, typer.Option("--trace", help="Show what the agent saw and decided.")] = False,
+) -> None:
+    """Talk with the shop's agent; an empty line ends it."""
+    from agentlab.shop.agent import shop_agent
+
+    talk = shop_agent(planner=planner, language=_assistant() if model else None).conversation()
+    for message in _messages(script):
+        turn = talk.send(message)
+        print(turn.trace.text() if trace else f"Agent: {turn.reply}")
+
+
+def _messages(script: Path | None) -> Iterator[str]:
+    """The lines of a script, shown as they are said; or what is typed, up to an empty line."""
+    if script is not None:
+        from agentlab.corpus import read_text
+
+        for line in filter(None, map(str.strip, read_text(script).splitlines())):
+            print(f"Customer: {line}")
+            yield line
+        return
+    with contextlib.suppress(EOFError, KeyboardInterrupt):
+        while line := input("You: ").strip():
+            yield line
+
+
+def _assistant():
+    from agentlab.assistant import load_assistant
+
+    return load_assistant()
 
 
 def main() -> None:

@@ -38,3 +38,15 @@ def private_cache(tmp_path, monkeypatch):
     folder = tmp_path / "cache"
     monkeypatch.setenv("AGENTLAB_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def all_of_them(tmp_path_factory):
+    """The scenarios of the tests by their ids."""
+    from agentlab.scenarios import load_scenarios, mistakes
+    from tests.visits import SCENARIOS
+
+    file = tmp_path_factory.mktemp("scenarios") / "fixtures.yml"
+    file.write_text(SCENARIOS, encoding="utf-8")
+    assert mistakes([file]) == []
+    return {s.id: s for s in load_scenarios(files=[file])}

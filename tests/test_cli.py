@@ -17,7 +17,7 @@ def call(*arguments):
 
 def test_help_names_the_commands():
     output = call("--help").output
-    for command in ("course", "lab", "doctor", "progress"):
+    for command in ("chat", "course", "lab", "doctor", "evaluate", "mcp", "progress"):
         assert command in output
 
 

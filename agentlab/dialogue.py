@@ -1,0 +1,338 @@
+"""The state of a conversation: open wishes, slots that are remembered and corrected, and the question that was asked last.
+
+Wishes are a stack: the last one is served first. A digression is a new wish on top; when it is served, the one below
+goes on. What one message says is taken in by `State.hear`; nothing here calls a tool or a model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentlab.perceive import DROP, Percept, Sighting, Slot, choose_among
+from agentlab.toolkit import ToolResult
+
+CONFIRM, INTENT = "confirm", "intent"  # what may be asked for beside slots
+OUT_OF_SCOPE, NOTHING, DROPPED, MORE = "out_of_scope", "nothing", "dropped", "more"
+REQUEST = re.compile(r"\?|\b(?:i want|i need|i(?:'d| would) like|can you|could you)\b", re.IGNORECASE)
+KEEP = re.compile(r"\b(?:don'?t|do not|never|keep|leave|thanks|thank you|stop|later|not now)\b", re.IGNORECASE)
+
+
+@dataclass
+class Happened:
+    """A call that was made for a wish, until the planner has looked at it."""
+
+    tool: str
+    arguments: dict[str, Any]
+    result: ToolResult
+    rehearsal: bool = False
+
+
+@dataclass
+class Wish:
+    """Something that the customer wants: its intent, the slots of its own, and how far it is.
+
+    ``pending`` is the WRITE that was read back, ``consent`` the one to which the customer then said yes, ``plan`` the call
+    that a language model chose, ``filled`` the slots that the agent filled in by itself.
+    """
+
+    intent: str
+    slots: dict[str, Any] = field(default_factory=dict)
+    text: str = ""
+    confidence: float = 1.0
+    others: tuple[tuple[str, float], ...] = ()
+    results: dict[str, Any] = field(default_factory=dict)
+    happened: Happened | None = None
+    asked: Counter = field(default_factory=Counter)
+    unknown: set[str] = field(default_factory=set)
+    excluded: set[str] = field(default_factory=set)
+    other: bool = False
+    pending: dict[str, Any] | None = None
+    consent: dict[str, Any] | None = None
+    plan: dict[str, Any] | None = None
+    filled: set[str] = field(default_factory=set)
+    newest: str = ""
+
+    def revise(self, text: str) -> None:
+        """No, but something else: what the agent had filled in by itself is filled in anew, by the newest words."""
+        for name in self.filled:
+            self.slots.pop(name, None)
+        self.filled.clear()
+        self.newest = text
+        self.happened = self.pending = self.consent = self.plan = None
+
+    def learn(self, slot: str, value: Any) -> bool:
+        """Take in a value; where it corrects another, what was looked up and read back no longer holds."""
+        before = self.slots.get(slot)
+        if before == value:
+            return False
+        self.slots[slot] = value
+        if before is not None:
+            self.results.clear()
+            self.happened = self.pending = self.consent = self.plan = None
+        return True
+
+
+@dataclass
+class State:
+    """What is known in a conversation. ``related`` says which intents are part of another; ``general`` ones need no slots."""
+
+    slot_types: Mapping[str, Slot] = field(default_factory=dict)
+    related: Mapping[str, Iterable[str]] = field(default_factory=dict)
+    general: frozenset[str] = frozenset()
+    small_talk: frozenset[str] = frozenset()
+    proofs: frozenset[str] = frozenset()
+    sure: float = 0.7
+
+    slots: dict[str, Any] = field(default_factory=dict)
+    wishes: list[Wish] = field(default_factory=list)
+    last: Wish | None = None
+    asks: str | None = None
+    choices: dict[str, Any] = field(default_factory=dict)
+    offer: str = ""
+    refused: bool = False  # whether the last wish was
+    verified: bool = False
+    verifying: bool = False
+    tried: list[dict] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    heard: dict[str, Any] = field(default_factory=dict)
+    done: list[dict] = field(default_factory=list)
+    handed_over: set[str] = field(default_factory=set)
+    misunderstood: int = 0
+    stuck: int = 0
+    sorry: bool = False
+
+    @property
+    def top(self) -> Wish | None:
+        return self.wishes[-1] if self.wishes else None
+
+    def add(self, *wishes: Wish) -> None:
+        """Put wishes on the stack so that the first is served first."""
+        self.wishes += reversed(wishes)
+
+    def finish(self) -> None:
+        """The wish on top is served."""
+        self.last = self.wishes.pop()
+
+    # --- hearing ---
+
+    def hear(self, percept: Percept) -> None:
+        """Take in what a message says: an answer to the question, values, a yes to what was read back, new wishes."""
+        self.said.append(percept.text)
+        self.heard = {}
+        top, before = self.top, self._snapshot()
+        filled = (self._answered(percept) or self._corrects(percept, top)) if top else False
+        fresh = self._wishes_in(percept, filled)
+        self._remember(percept, top if top in self.wishes and not fresh else None)
+        if fresh and self.asks == INTENT and self.wishes and self.wishes[-1] is top:
+            self.wishes.pop()  # what was unclear has been said in other words
+        self._push(fresh, percept)
+        if not self.wishes:
+            self.wishes.append(self._small(percept))
+        self.stuck = 0 if self._snapshot() != before or filled else self.stuck + 1
+        self.asks, self.choices, self.offer, self.verifying, self.refused = None, {}, "", False, False
+
+    def _snapshot(self) -> tuple:
+        return len(self.wishes), str([(w.intent, w.slots, w.consent, w.unknown) for w in self.wishes]), str(self.slots)
+
+    def _answered(self, percept: Percept) -> bool:
+        """Whether the message answers what was asked last; takes the answer in."""
+        top = self.top
+        if percept.drop and percept.answer != "yes":
+            self._drop()
+            return True
+        if top.pending and self._decided(top, percept):
+            return True
+        if self.asks in (None, CONFIRM):
+            return False
+        return self._filled(top, percept)
+
+    def _corrects(self, percept: Percept, top: Wish) -> bool:
+        """Whether a message gives another value for what the wish on top knows already."""
+        own = {k: v for k, v in percept.slots.items() if k in top.slots and top.slots[k] != v}
+        return bool(own) and self.asks is not None and "?" not in percept.text
+
+    def _decided(self, top: Wish, percept: Percept) -> bool:
+        """A yes or no to what was read back; both also count later, as long as nothing else was asked."""
+        if self.asks not in (None, CONFIRM):
+            return False
+        corrects = any(k in percept.slots and percept.slots[k] != v for k, v in top.pending["arguments"].items())
+        if percept.answer == "yes" and not percept.hedged and not corrects:
+            top.consent = top.pending
+            return True
+        if percept.answer == "no" and not corrects and not percept.other and "?" not in percept.text:
+            if percept.words < 2 or KEEP.search(percept.text):
+                self._drop()
+            else:
+                top.revise(percept.text)
+            return True
+        if percept.other:
+            self._other(top)
+            return True
+        if (
+            not percept.answer
+            and percept.words > 1
+            and not corrects
+            and "?" not in percept.text
+            and self._is_quiet(percept, top)
+        ):
+            top.revise(percept.text)
+            return True
+        return False
+
+    def _drop(self) -> None:
+        self.last = self.wishes.pop()
+        self.wishes.append(Wish(DROPPED))
+
+    def _other(self, top: Wish) -> None:
+        """ "The other one": not the order that was meant so far."""
+        top.excluded |= {v for k, v in top.slots.items() if self.slot_types.get(k) and self.slot_types[k].shared}
+        for name in [k for k, v in top.slots.items() if v in top.excluded]:
+            del top.slots[name]
+            self.slots.pop(name, None)
+        top.results.clear()
+        top.pending = top.consent = top.happened = None
+
+    def _filled(self, top: Wish, percept: Percept) -> bool:
+        slot = self.slot_types.get(self.asks)
+        if self.asks in percept.slots or (self.verifying and percept.slots.keys() & self.proofs):
+            top.newest = percept.text if percept.words > 1 else top.newest
+            return True
+        chosen, value = choose_among(percept.text, self.choices)
+        if not chosen and len(self.choices) == 1 and percept.answer == "yes":
+            chosen, value = True, next(iter(self.choices.values()))
+        if chosen and self.asks == INTENT:
+            self.wishes[-1] = Wish(value, top.slots, top.text, 1.0)
+            return True
+        if not chosen and slot and percept.answer in ("yes", "no"):
+            value = slot.yes if percept.answer == "yes" else slot.no
+            chosen = value is not None
+        unclear = percept.words > 0 and "?" not in percept.text and not percept.slots and self._is_quiet(percept, top)
+        if not chosen and (percept.answer == "unknown" or (unclear and slot is not None and slot.default is not None)):
+            top.unknown.add(self.asks)
+            chosen, value = slot is not None and slot.default is not None, slot.default if slot else None
+            if not chosen:
+                return True
+        if not chosen and percept.words:
+            top.newest = percept.text
+        if chosen:
+            top.learn(self.asks, value)
+            self._share(self.asks, value)
+        return chosen
+
+    def _is_quiet(self, percept: Percept, top: Wish) -> bool:
+        """Whether a message begins nothing new, so that it is meant as an answer."""
+        return all(
+            s.confidence < 0.9 or not self._is_stranger(s, top) or s.intent in self.small_talk
+            for s in percept.sightings
+        )
+
+    def _share(self, name: str, value: Any) -> None:
+        if name in self.slot_types and self.slot_types[name].shared:
+            self.slots.pop(name, None)  # the newest stands last
+            self.slots[name] = value
+
+    def _remember(self, percept: Percept, wish: Wish | None) -> None:
+        """Keep the values of a message: shared ones for the conversation, all for the wish that is open."""
+        self.heard = dict(percept.slots)
+        for name, values in percept.denied.items():
+            if self.slots.get(name) in values:
+                del self.slots[name]
+        for name, value in percept.slots.items():
+            self._share(name, value)
+            failed = wish is not None and any(wish.slots.get(name) == t.get(name) for t in self.tried)
+            proves = (
+                self.verifying
+                and not self.verified
+                and wish is not None
+                and name in wish.slots
+                and not percept.denied
+                and not failed
+            )
+            if wish is not None and not proves:
+                wish.learn(name, value)
+        if wish is not None:
+            wish.other = wish.other or percept.other
+
+    # --- new wishes ---
+
+    def _wishes_in(self, percept: Percept, filled: bool) -> list[Sighting]:
+        """The sightings that begin a wish of their own."""
+        if not percept.in_scope and percept.scope < 0.5 and not filled and not percept.slots:
+            return [Sighting(OUT_OF_SCOPE, 1 - percept.scope, percept.text)] if percept.words > 1 else []
+        if (percept.drop or percept.answer == "no") and not REQUEST.search(DROP.sub(" ", percept.text)):
+            return []
+        fresh = [s for s in percept.sightings if self._is_new(s, percept, filled)]
+        return [] if self._goes_on(percept, fresh) else fresh
+
+    def _goes_on(self, percept: Percept, fresh: list[Sighting]) -> bool:
+        """Whether a message goes on with the wish that was refused last: other values for it, or "and the moss one?"."""
+        last = self.last
+        if not self.refused or last is None or self.wishes or percept.drop:
+            return False
+        surely = [
+            s for s in fresh if s.confidence >= self.sure and s.intent != last.intent and self._is_stranger(s, last)
+        ]
+        own = {k for k in percept.slots if k in last.slots and not self.slot_types.get(k, Slot(k)).shared}
+        asks = bool(fresh) and re.search(
+            r"\b(?:then (?:i|the|please)|instead|what about|how about|take|and the|and if|or the)\b",
+            percept.text,
+            re.IGNORECASE,
+        )
+        asks = asks and any(s.intent not in self.general for s in fresh)
+        if not surely and (own or asks):
+            kept = {k: v for k, v in last.slots.items() if k not in last.filled}
+            again = Wish(last.intent, kept | percept.slots, last.text, newest=percept.text)
+            again.slots.setdefault("order_id", last.slots["order_id"]) if "order_id" in last.slots else None
+            self.wishes.append(again)
+            return True
+        return False
+
+    def _is_new(self, seen: Sighting, percept: Percept, filled: bool) -> bool:
+        top = self.top
+        if seen.intent in self.small_talk:
+            return False
+        waiting = top is not None and top.intent != DROPPED
+        if percept.words < 1:
+            return False
+        if waiting and (filled or percept.slots.keys() & {self.asks}):
+            return (
+                percept.words >= 4 and seen.confidence >= 0.9 and self._is_stranger(seen, top) and "?" in percept.text
+            )
+        if waiting and (seen.confidence < self.sure or percept.drop):
+            return False
+        if waiting and seen.intent == top.intent:
+            return False  # said again, or with another value: that corrects the wish that is open
+        return not (waiting and self.asks and not self._is_stranger(seen, top))
+
+    def _is_stranger(self, seen: Sighting, top: Wish) -> bool:
+        pair = seen.intent in self.related.get(top.intent, ()) or top.intent in self.related.get(seen.intent, ())
+        return seen.intent != top.intent and not pair
+
+    def _push(self, fresh: list[Sighting], percept: Percept) -> None:
+        wishes = [
+            Wish(s.intent, dict(s.slots), s.text, s.confidence, percept.others, other=percept.other) for s in fresh
+        ]
+        if len(wishes) == 1:
+            wishes[0].slots = dict(percept.slots) | wishes[0].slots
+        self.add(*sorted(wishes, key=lambda w: w.intent not in self.general))
+
+    def _small(self, percept: Percept) -> Wish:
+        """The wish of a message that holds none: a yes to an offer, a further value for the last wish, or small talk."""
+        if percept.answer == "yes" and self.offer and not percept.hedged:
+            kept = dict(self.last.slots) if self.last else {}
+            return Wish(self.offer, kept | percept.slots, self.last.text if self.last else "")
+        if percept.slots and self.last and percept.answer != "no":
+            kept = {k: v for k, v in self.last.slots.items() if k not in percept.slots} if not percept.slots.keys() & self.slot_types.keys() else {}  # fmt: skip
+            return Wish(self.last.intent, kept | percept.slots, percept.text)
+        if percept.answer:
+            return Wish(NOTHING if percept.answer == "no" else MORE)
+        small = [
+            s
+            for s in percept.sightings
+            if s.intent in self.small_talk and s.confidence >= 0.5 and re.search(r"[^\W\d_]{2}", percept.text)
+        ]
+        return Wish(small[0].intent if small else MORE, dict(percept.slots), percept.text)
