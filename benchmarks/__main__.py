@@ -2,10 +2,11 @@
 
 import sys
 
-from benchmarks import finetune, readme, toolkit, understanding
+from benchmarks import finetune, language, readme, toolkit, understanding
 
 if __name__ == "__main__":
     finetune.main(sys.argv[1:])
     understanding.main([])
     toolkit.main([])
+    language.main([])
     readme.write()

@@ -30,9 +30,10 @@ from agentlab import assets
 from agentlab.choosing import load as load_chooser
 from agentlab.device import inspect_machine, usable_cores
 from agentlab.evaluate import bootstrap
+from agentlab.grammar import tool_calls
 from agentlab.language import LanguageModel
 from agentlab.local import TorchLanguage
-from agentlab.toolcalls import ask, call_prompt, load_toolcalls, same_call
+from agentlab.toolcalls import ToolExample, ask, call_prompt, load_toolcalls, same_call
 from benchmarks import bfcl
 
 RESULTS = Path(__file__).parent / "results"
@@ -239,7 +240,23 @@ def calls(some: int | None) -> dict:
         written = [f for f in found if hasattr(f, "passes") and f.tokens]
         if written:
             rows[name]["tokens_per_pass"] = round(sum(f.tokens for f in written) / sum(f.passes for f in written), 2)
-    return {"requests": len(examples), **rows}
+    return {
+        "requests": len(examples),
+        **rows,
+        "tool given": {
+            n: given(m, examples) for n, m in (("with grammar", plain), ("with grammar and adapter", taught))
+        },
+    }
+
+
+def given(model: LanguageModel, examples: Sequence[ToolExample]) -> float:
+    """Share of the requests that need a tool whose call is exactly right when only that tool is offered."""
+    right = []
+    for e in (e for e in examples if e.call is not None):
+        tools = [t for t in e.tools if t["name"] == e.call["name"]]
+        written = model.structured(call_prompt(e.request, tools), tool_calls(tools, none=False))
+        right.append(same_call(written.value, e.call))
+    return round(statistics.mean(right), 4)
 
 
 def _same(value: object, truth: dict | None) -> bool:

@@ -15,6 +15,7 @@ from agentlab import assets, understand
 from agentlab.toolkit import Retry, Toolbox, tool
 
 Text = Annotated[str, Field(min_length=1, max_length=10_000)]
+READ_BY_MODEL = 4000  # characters that the language model reads in a second or two
 SHAPES = {
     "order_id": [[{"TEXT": "#", "OP": "?"}, {"TEXT": {"REGEX": r"^[Ww]?\d{5}$"}}]],
     "amount": [
@@ -240,9 +241,9 @@ def write_summary(text: Text) -> dict:
     """
     from agentlab.wording import faithful, summary_prompt
 
-    written = _assistant().complete(summary_prompt(text), max_tokens=80)
-    if written.stopped == "end" and written.text.strip() and faithful(written.text, {"text": text}):
-        return {"summary": written.text.strip(), "by": "language model"}
+    new = _written(summary_prompt(text), text)
+    if new and faithful(new, {"text": text}):
+        return {"summary": new, "by": "language model"}
     return {"summary": summarize_text(text), "by": "extract"}
 
 
@@ -256,10 +257,9 @@ def rewrite_text(text: Text, tone: Literal["friendly", "formal", "apologetic", "
     """
     from agentlab.wording import claims, faithful, rewrite_prompt
 
-    written = _assistant().complete(rewrite_prompt(text, tone), max_tokens=120)
-    new = written.text.strip()
+    new = _written(rewrite_prompt(text, tone), text)
     kept = {(c.kind, c.value) for c in claims(text)} <= {(c.kind, c.value) for c in claims(new)}
-    if written.stopped == "end" and new and kept and faithful(new, {"text": text}):
+    if new and kept and faithful(new, {"text": text}):
         return {"text": new, "by": "language model"}
     return {"text": text, "by": "nobody: the model changed a fact, so the text is as it was"}
 
@@ -280,10 +280,14 @@ def _words(text: str) -> list[str]:
     return [w for sentence in assets.load_sentence_tokenizer().tokenize(text) for w in tokenizer.tokenize(sentence)]
 
 
-def _assistant():
+def _written(prompt: list[dict], text: str) -> str:
+    """What the course's assistant writes for this prompt about ``text``; empty if it was cut off, or has nothing to read."""
     from agentlab.assistant import load_assistant
 
-    return load_assistant()
+    if not text.strip() or len(text) > READ_BY_MODEL:
+        return ""
+    written = load_assistant().complete(prompt, max_tokens=120)
+    return written.text.strip() if written.stopped == "end" else ""
 
 
 @assets.loaded_once

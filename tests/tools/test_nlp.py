@@ -99,7 +99,7 @@ def test_many_texts_at_once_give_what_one_gives():
 @pytest.mark.parametrize("text", [" ", "\u0000", "🙂", "a" * 9999, "€", "#", "\n\n", "<script>"])
 def test_absurd_texts_give_a_result(box, text):
     for one in box:
-        if one.name not in ("read_message", "search_texts", "find_collocations"):
+        if one.name not in ("read_message", "search_texts", "find_collocations", "rewrite_text"):
             assert box.call(one.name, {"text": text}).ok, one.name
 
 
@@ -112,7 +112,11 @@ FIRST_AT_ONCE = """
 from concurrent.futures import ThreadPoolExecutor
 from agentlab.tools.nlp import toolbox
 box = toolbox()
-given = {"find_collocations": {"texts": ["a b"]}, "search_texts": {"query": "a", "texts": ["a"]}}
+given = {
+    "find_collocations": {"texts": ["a b"]},
+    "search_texts": {"query": "a", "texts": ["a"]},
+    "rewrite_text": {"text": "My kettle leaks.", "tone": "short"},
+}
 names = [one.name for one in box if one.name != "read_message"] * 2
 with ThreadPoolExecutor(16) as pool:
     results = list(pool.map(lambda name: box.call(name, given.get(name, {"text": "My kettle leaks."})), names))
@@ -143,3 +147,23 @@ def test_a_message_is_read_by_the_fine_tuned_models(box, monkeypatch):
     assert read["in_scope"]
     assert 0 < read["confidence"] <= 1
     assert nlp.read_message_all([]) == []
+
+
+@pytest.mark.slow
+def test_a_written_summary_or_rewriting_never_invents_a_number(box):
+    from agentlab.wording import faithful
+
+    letter = "Hello, I am Priya Nair. My order W20417 came on 3 May and the kettle is broken. I paid €49.90 and want a new one."
+    summary = box.call("write_summary", {"text": letter}).value
+    assert summary["by"] in ("language model", "extract")
+    assert faithful(summary["summary"], {"text": letter})
+    blunt = "Your refund of €24.90 for order W20417 is refused."
+    for tone in ("friendly", "short"):
+        new = box.call("rewrite_text", {"text": blunt, "tone": tone}).value
+        assert "W20417" in new["text"]
+        assert "€24.90" in new["text"]
+
+
+def test_what_the_model_cannot_read_is_extracted_or_stays_as_it_is(box):
+    assert box.call("write_summary", {"text": "One. " * 2000}).value["by"] == "extract"
+    assert box.call("rewrite_text", {"text": " ", "tone": "short"}).value["text"] == " "
