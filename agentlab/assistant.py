@@ -12,6 +12,7 @@ from pathlib import Path
 
 from agentlab import adapt, assets
 from agentlab.corpus import data_folder
+from agentlab.device import release_memory
 from agentlab.local import TorchLanguage
 from agentlab.toolcalls import call_prompt, call_text, load_toolcalls, training_offers
 from agentlab.wording import load_replies, load_tickets, reply_prompt, summary_prompt
@@ -72,7 +73,10 @@ def load_assistant(folder: str | Path | None = None) -> TorchLanguage:
     """The language model with the adapter's weights added; prompts that are too long are cut."""
     model = adapt.load_adapter(folder or adapter_folder())
     _, tokenizer = assets.load_language_model()
-    return TorchLanguage(adapt.merge(model), tokenizer, too_long="cut", name="the course's assistant")
+    assistant = TorchLanguage(adapt.merge(model), tokenizer, too_long="cut", name="the course's assistant")
+    del model
+    release_memory()  # the assistant keeps the weights in its own form
+    return assistant
 
 
 def train(folder: str | Path | None = None, rounds: int = ROUNDS, **options) -> dict:
