@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from agentlab import endpoints, local
+from agentlab import endpoints, llamacpp, local
 from agentlab.decoding import Decoding, LanguageError
 from agentlab.errors import UnknownName
 from agentlab.grammar import GrammarError, choices, json_schema
@@ -192,7 +192,7 @@ def made(monkeypatch):
     """Remembers which class was to be made, with what."""
     calls = []
     monkeypatch.setattr(endpoints, "Endpoint", lambda name, **options: calls.append(("endpoint", name, options)))
-    monkeypatch.setattr(endpoints, "LlamaCpp", lambda name, **options: calls.append(("llama.cpp", name, options)))
+    monkeypatch.setattr(llamacpp, "LlamaCpp", lambda name, **options: calls.append(("llama.cpp", name, options)))
     monkeypatch.setattr(
         local.TorchLanguage, "load", lambda name=None, **options: calls.append(("torch", name, options))
     )

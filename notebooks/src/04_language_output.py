@@ -556,6 +556,7 @@ say(
 
 # %%
 from agentlab import adapt
+from agentlab.device import release_memory
 from agentlab.local import TorchLanguage
 
 train, unseen = load_replies("train")[:TAUGHT], load_replies("train")[340:]
@@ -566,6 +567,7 @@ history = adapt.finetune_language(
 )
 taught = TorchLanguage(adapt.merge(student), tokenizer, name="taught")
 del student  # its weights live on in the model that speaks
+release_memory()
 say(f"{history.examples} examples in {history.seconds:.0f} seconds; the loss went from {history.epochs[0]['train_loss']:.2f} to {history.epochs[-1]['train_loss']:.2f}.")  # fmt: skip
 
 # %%
