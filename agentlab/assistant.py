@@ -1,7 +1,7 @@
 """The course's assistant: the small language model with an adapter that was taught calls, replies and summaries.
 
 The adapter is shipped, since making it takes too long for a lesson; its card says which data, settings and weights made it.
-``python -m agentlab.assistant`` makes it anew (about half an hour on two cores, minutes on a GPU). One adapter serves
+``python -m agentlab.assistant`` makes it anew (a quarter of an hour on two quiet cores). One adapter serves
 all three tasks, so that an agent keeps one model in memory.
 """
 

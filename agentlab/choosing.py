@@ -1,7 +1,8 @@
 """Which of the offered tools a request needs, if any, and which arguments it speaks of: a fine-tuned cross-encoder.
 
-The encoder reads the request together with a tool, or with one argument of a tool, and answers yes or no. At that it is
-better than a language model of this size, which then only fills in values. `load` trains it once.
+The encoder reads the request together with a tool, or with one argument of a tool, and answers yes or no. It
+chooses about as well as the course's language model, and that model then only fills in values.
+`load` trains it once.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
 #
 # | | |
 # |---|---|
-# | Time | 170 minutes with the eleven exercises; the cells themselves take about 6 minutes on two cores |
+# | Time | 170 minutes with the eleven exercises; the cells themselves take about 7 minutes on two cores |
 # | Needs | the course installed; no network, no GPU |
 # | Before this | [02 · Derive the loss](02_derive_the_loss.ipynb) helps; Python, a little PyTorch |
 #
@@ -860,7 +860,7 @@ play(
 # 1. A language model rates tokens; everything else is a loop that you can write, read and change.
 # 2. Speed is memory: keep keys and values, read fewer bytes of weights, and never ask for what is forced.
 # 3. A grammar gives form for free. Content has to be learned, and measured on what was never seen.
-# 4. LoRA learns in one percent of the weights: cheap to train, small to ship, easy to take back.
+# 4. LoRA learns in two percent of the weights: cheap to train, small to ship, easy to take back.
 # 5. Let a model choose words, never facts. Check what it says, and have a sentence ready that is true.
 
 # %%

@@ -975,7 +975,7 @@ play(
 # %% [markdown]
 # ## Limits
 #
-# - Nothing here decides *which* tool to call: that is lesson 06. Nothing here lets a language model write the call: that will be lesson 04.
+# - Nothing here decides *which* tool to call: that is lesson 06. Nothing here lets a language model write the call: that was lesson 04.
 # - Search always finds something. Whether anything answers the question at all is another question; lab 07 takes it up.
 # - The shop is small and its questions were written by few people. A thousand articles are a harder search than fifty.
 # - The timeout of a tool in this process abandons it; only an isolated one is really stopped, and starting its process costs seconds.
