@@ -221,6 +221,7 @@ def build_agent(
     language: LanguageModel | None = None,
     planner: str | Planner = "hybrid",
     *,
+    turns: Callable[[str, str], Any] | None = None,
     sentiment: Callable[[str], float] | None = None,
     new_session: Callable[[], Any] = lambda: None,
     rehearse_of: Callable[[Any], Rehearse] | None = None,
@@ -229,7 +230,8 @@ def build_agent(
     """An agent from its parts; raises `UnknownName` for a planner or setting that does not exist.
 
     ``toolbox_of`` gives the tools of one conversation, from its session. ``understand`` turns texts into objects with
-    intent, confidence, scope, in_scope, spans and others; without it the course's own is loaded. ``rehearse_of`` gives a
+    intent, confidence, scope, in_scope, spans and others; without it the course's own is loaded. ``turns`` reads yes and no
+    and what else a message tells after a kind of question (`agentlab.turns`); without it patterns do. ``rehearse_of`` gives a
     function that says what a WRITE would do without doing it. Further keywords are fields of `Settings`.
     """
     if understand is None:
@@ -244,7 +246,8 @@ def build_agent(
             raise UnknownName("planner", planner, PLANNERS)
         planner = PLANNERS[planner]()
     perceive = Perceiver(
-        understand, domain.slots, domain.keywords, domain.implied, tuple(domain.small_talk), sentiment, domain.cues, domain.read
+        understand, domain.slots, domain.keywords, domain.implied, tuple(domain.small_talk), sentiment, domain.cues, domain.read,
+        turns, domain.questions,
     )  # fmt: skip
     return Agent(toolbox_of, domain, perceive, planner, language, Settings(**settings), new_session, rehearse_of)
 
@@ -313,10 +316,14 @@ class Conversation:
         self._respond(said, world, turn)
 
     def _asked(self) -> list[str]:
-        """The slots that the message may answer; who has to prove who they are may give any of the proofs."""
-        asks, v = self.state.asks, self.agent.domain.policy.verification
-        proofs = [*v.needs, *v.one_of] if v and not self.state.verified else []
-        return [asks, *proofs] if asks in proofs else [asks] if asks else []
+        """What the message may answer: slots (who has to prove who they are may give any of the proofs), or what else is open."""
+        state, v = self.state, self.agent.domain.policy.verification
+        proofs = [*v.needs, *v.one_of] if v and not state.verified else []
+        if state.asks:
+            return [state.asks, *proofs] if state.asks in proofs else [state.asks]
+        if state.top is not None and state.top.pending:
+            return [CONFIRM]  # a yes also counts when something else was said in between
+        return ["offer"] if state.offer else ["more"] if state.last else []
 
     def _decide(self, world: Live | Recorded, turn: TurnTrace) -> Decision:
         """What is done next: a stop, what must go to a person, or what the planner proposes and the policy lets through."""

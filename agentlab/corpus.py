@@ -274,6 +274,12 @@ def read_messages(folder: str | Path, labels: Labels) -> list[Message]:
     return messages
 
 
+def read_file(path: str | Path, labels: Labels) -> list[Message]:
+    """The messages of one file of that kind; raises `DataError` with its line at the first mistake."""
+    path = Path(path)
+    return [_message(label, line, path, path.parent, number, labels) for label, line, number in _entries(path)]
+
+
 def scan(folder: Path, labels: Labels) -> tuple[list[Message], list[DataError]]:
     """Read all message files below ``folder``; mistakes are collected, each with file and line."""
     messages, mistakes = [], []

@@ -127,7 +127,8 @@ class State:
         filled = (self._answered(percept) or self._corrects(percept, top)) if top else False
         fresh = self._wishes_in(percept, filled)
         self._remember(percept, top if top in self.wishes and not fresh else None)
-        if fresh and self.asks == INTENT and self.wishes and self.wishes[-1] is top:
+        unclear = self.asks == INTENT or (fresh and top and self._misheard(fresh[0], percept, top))
+        if fresh and unclear and self.wishes and self.wishes[-1] is top:
             self.wishes.pop()  # what was unclear has been said in other words
         self._push(fresh, percept)
         if not self.wishes:
@@ -164,12 +165,12 @@ class State:
             top.consent = top.pending
             return True
         if percept.answer == "no" and not corrects and not percept.other and "?" not in percept.text:
-            if percept.words < 2 or KEEP.search(percept.text):
+            if percept.words < 2 or percept.drop or (percept.alarm is None and KEEP.search(percept.text)):
                 self._drop()
             else:
                 top.revise(percept.text)
             return True
-        if percept.other:
+        if percept.other and percept.words < 3:
             self._other(top)
             return True
         if (
@@ -264,7 +265,11 @@ class State:
         if not percept.in_scope and percept.scope < 0.5 and not filled and not percept.slots:
             return [Sighting(OUT_OF_SCOPE, 1 - percept.scope, percept.text)] if percept.words > 1 else []
         if (percept.drop or percept.answer == "no") and not REQUEST.search(DROP.sub(" ", percept.text)):
-            return []
+            if percept.words < 6 or (filled and not percept.drop):
+                return []
+            return [
+                s for s in percept.sightings if s.confidence >= 0.9 and self.last and self._is_stranger(s, self.last)
+            ]
         fresh = [s for s in percept.sightings if self._is_new(s, percept, filled)]
         return [] if self._goes_on(percept, fresh) else fresh
 
@@ -302,11 +307,24 @@ class State:
             return (
                 percept.words >= 4 and seen.confidence >= 0.9 and self._is_stranger(seen, top) and "?" in percept.text
             )
+        if waiting and self._misheard(seen, percept, top):
+            return True
         if waiting and (seen.confidence < self.sure or percept.drop):
             return False
         if waiting and seen.intent == top.intent:
             return False  # said again, or with another value: that corrects the wish that is open
         return not (waiting and self.asks and not self._is_stranger(seen, top))
+
+    def _misheard(self, seen: Sighting, percept: Percept, top: Wish) -> bool:
+        """Whether a message that answers nothing, twice, shows that another wish is meant than the one on top."""
+        return (
+            self.asks is not None
+            and top.asked[self.asks] > 1
+            and not (percept.answer or percept.slots or percept.drop)
+            and percept.words > 3
+            and seen.confidence >= 0.5
+            and seen.intent != top.intent
+        )
 
     def _is_stranger(self, seen: Sighting, top: Wish) -> bool:
         pair = seen.intent in self.related.get(top.intent, ()) or top.intent in self.related.get(seen.intent, ())

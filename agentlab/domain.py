@@ -48,6 +48,7 @@ PHRASES = {
     "hand_over_failed": "I am sorry, I cannot go on here, and I could not reach a person at the moment. Please try again a little later.",
     "handed_over": "I hand you over to a person.",
     "read_back": "Please say yes if I should {action}[ ({details})].",
+    "why_proof": "Before that I may not tell or change anything[ (rule {rule})].",
     "refused": "I am sorry, but this is not possible[: {reason}].",
     "already_done": "That is done already.",
     "nothing_found": "I am sorry, I found nothing.",
@@ -68,6 +69,9 @@ class Domain:
     small_talk: dict[str, dict[str, Any]] = field(default_factory=dict)  # intent to the facts of what is said
     phrases: dict[str, str] = field(default_factory=dict)  # situation to a fixed sentence with {places}
     weak: list[str] = field(default_factory=list)  # situations that are told only where there is nothing else to say
+    questions: dict[str, str] = field(
+        default_factory=dict
+    )  # what is asked for to a kind of question, for a reader of turns
     fallback: str = ""  # the intent that answers what no other fits
 
     def __post_init__(self):
@@ -84,7 +88,7 @@ class Domain:
             raise DataError(f"the domain is malformed ({type(error).__name__}: {error}).", data.get("name", "domain")) from None  # fmt: skip
         kept = {
             k: data[k]
-            for k in ("name", "keywords", "cues", "implied", "small_talk", "phrases", "fallback", "weak")
+            for k in ("name", "keywords", "cues", "implied", "small_talk", "phrases", "fallback", "weak", "questions")
             if k in data
         }
         return cls(intents=intents, slots=slots, policy=policy, **kept, **changes)

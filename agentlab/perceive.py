@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -43,11 +43,16 @@ NEGATED = re.compile(
     re.IGNORECASE,
 )
 DENIED = re.compile(
-    r"\b(?:not|instead of|rather than|no longer|keep(?:ing)?)\s+(?:the |a |my )?\w+|\b\w+ (?:one )?(?:stays|is fine|can stay)\b",
+    r"\b(?:not|instead of|rather than|no longer|keep(?:ing)?)\s+(?:the |a |my )?\w+(?: gold| grey| gray| blue| green| red)?|\b\w+ (?:one )?(?:stays|is fine|can stay)\b",
     re.IGNORECASE,
 )
 ORDINALS = {"first": 0, "second": 1, "third": 2, "fourth": 3, "1st": 0, "2nd": 1, "3rd": 2, "former": 0, "latter": -1}
 WORD = re.compile(r"\w+(?:['’]\w+)?")
+BARE = {"yes": "yes", "y": "yes", "no": "no", "n": "no"}  # needs no model
+OPENING = "opening"
+TOLD, AGREED, UNDER = 0.85, 0.8, 0.5  # how sure a reader of turns must be: of a value, of a yes, of a but
+LIKELY, VERY_SURE = 0.05, 0.96  # of a part's intent: in the whole message, or else in the part alone
+CALM = 0.9  # how sure it must be that there is no alarm, for words not to be looked at as well
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,8 @@ class Percept:
     """What a message says, as far as it can be read without knowing what was said before.
 
     ``answer`` is yes, no, unknown ("I don't know") or empty; ``hedged`` marks a yes with a but. ``denied`` are values that
-    were called wrong ("not W20581"). ``words`` counts the words beside slots and filler.
+    were called wrong ("not W20581"). ``alarm`` is what must go to a person (danger, legal), empty for nothing, None where nobody
+    looked or it is not sure. ``words`` counts the words beside slots and filler.
     """
 
     text: str
@@ -79,6 +85,7 @@ class Percept:
     hedged: bool = False
     drop: bool = False
     other: bool = False
+    alarm: str | None = None
     sentiment: float = 0.0
     words: int = 0
     ms: float = 0.0
@@ -96,7 +103,8 @@ class Percept:
 class Slot:
     """Something that a wish needs to know.
 
-    ``pattern`` finds its value by shape (group 1, or the whole match); ``values`` by words, value to pattern. ``shared``
+    ``pattern`` finds its value by shape (group 1, or the whole match); ``values`` by words, value to pattern; ``told`` by
+    what a reader of turns makes of the message, its value to that of the slot. ``shared``
     slots hold for the whole conversation. ``ask`` holds the facts of the question; ``yes`` and ``no`` are the values that a
     bare yes or no stands for. ``default`` is taken when the customer does not know. A ``shy`` slot is only read where
     it was asked for, or where its ``cue`` stands in the message.
@@ -105,6 +113,7 @@ class Slot:
     name: str
     pattern: str = ""
     values: dict[Any, str] = field(default_factory=dict)
+    told: dict[str, Any] = field(default_factory=dict)
     prefix: str = ""
     upper: bool = False
     span: str = ""
@@ -205,12 +214,20 @@ def clean(text: object) -> str:
     return unicodedata.normalize("NFC", "".join(kept)).strip()
 
 
-def unspaced(text: str) -> str:
-    """A text that was written letter by letter, with its words put together again.
+SPELT = re.compile(r"\b(?:[^\W\d_][-.]){3,}[^\W\d_]\b")  # c-a-n-c-e-l
+LEET = re.compile(r"\b(?=[a-z0-9@$]*[a-z])(?=[a-z0-9@$]*[0134@$])[a-z0-9@$]{3,}\b")
+LETTERS = str.maketrans("0134@$", "oieaas")
 
-    >>> unspaced("c a n c e l  W 2 0 4 0 4"), unspaced("a b or c")
-    ('cancel W20404', 'a b or c')
+
+def unspaced(text: str) -> str:
+    """A text that was written letter by letter, or with digits for letters, with its words made readable again.
+
+    >>> unspaced("c a n c e l  W 2 0 4 0 4"), unspaced("C-A-N-C-E-L th3 0rd3r W20404"), unspaced("a b or c")
+    ('cancel W20404', 'CANCEL the order W20404', 'a b or c')
     """
+    text = SPELT.sub(lambda m: re.sub(r"[-.]", "", m[0]), text)
+    if len(LEET.findall(text)) > 1:
+        text = LEET.sub(lambda m: m[0].translate(LETTERS), text)
     letters = text.split()
     if len(letters) < 8 or sum(len(x) == 1 for x in letters) < 0.8 * len(letters):
         return text
@@ -253,7 +270,8 @@ class Perceiver:
 
     ``keywords`` are intents by pattern, which come before the understanding; ``cues`` are what a short message must hold
     for an intent whose mistakes are costly to be believed; ``implied`` says which intents are part of
-    another ("return it and get my money back" is one wish). ``read`` may find further slots in a message.
+    another ("return it and get my money back" is one wish). ``read`` may find further slots in a message. ``turns`` reads yes
+    and no after a kind of question (``questions`` gives it for what was asked); without it patterns do.
     """
 
     def __init__(
@@ -266,26 +284,52 @@ class Perceiver:
         sentiment: Callable[[str], float] | None = None,
         cues: Mapping[str, str] | None = None,
         read: Callable[[str, Sequence[str]], dict[str, Any]] | None = None,
+        turns: Callable[[str, str], Any] | None = None,
+        questions: Mapping[str, str] | None = None,
         sure: float = 0.8,
     ):
+        if turns is not None:  # what it tells is not read by words as well
+            slots = {name: replace(slot, values={}) if slot.told else slot for name, slot in slots.items()}
         self.understand, self.slots, self.keywords, self.implied = understand, slots, keywords or {}, implied or {}
         self.cues = cues or {}
         self.small_talk, self.sentiment, self.read, self.sure = frozenset(small_talk), sentiment, read, sure
+        self.turns, self.questions = turns, questions or {}
 
     def __call__(self, text: str, asked: Sequence[str] = ()) -> Percept:
-        """Read a message; ``asked`` are the slots that the last reply asked for."""
+        """Read a message; ``asked`` are the slots that the last reply asked for, or what else it asked."""
         short = unspaced(text[:LONGEST_READ])
         found, denied = read_slots(short, self.slots, asked)
         found = self._all_slots(found, short, asked)
-        answer, hedged = read_answer(short)
+        answer, hedged, drop, other, alarm = self._turn(short, asked, found)
         sightings, whole = self._sight(short, asked)
         return Percept(
             text=text, sightings=sightings, others=tuple((n, round(p, 3)) for n, p in whole.others),
             scope=round(whole.scope, 3), in_scope=bool(whole.in_scope), slots=found, denied=denied,
-            answer=answer, hedged=hedged, drop=bool(DROP.search(short)), other=bool(OTHER.search(short)),
+            answer=answer, hedged=hedged, drop=drop, other=other, alarm=alarm,
             sentiment=round(self.sentiment(short), 3) if self.sentiment else 0.0,
             words=content_words(short, found),
         )  # fmt: skip
+
+    def _turn(self, text: str, asked: Sequence[str], found: dict[str, Any]) -> tuple[str, bool, bool, bool, str | None]:
+        """Yes or no, with a but, a wish withdrawn, another one meant, an alarm; by the reader of turns, or by patterns without one.
+
+        What the reader is told of slots goes into ``found``.
+        """
+        if self.turns is None:
+            return *read_answer(text), bool(DROP.search(text)), bool(OTHER.search(text)), None
+        kind = next((self.questions[name] for name in asked if name in self.questions), OPENING)
+        reading = self.turns(text, kind)
+        for name, slot in self.slots.items():
+            value, p = reading.told.get(name, ("", 0.0))
+            if value in slot.told and p >= TOLD:
+                found.setdefault(name, slot.told[value])
+        answer, p = reading.told["answer"]
+        plain = BARE.get(re.sub(r"\W", "", text).lower())
+        answer = plain or (answer if answer != "none" and p >= (AGREED if answer == "yes" else TOLD) else "")
+        alarm, p = reading.told["alarm"]
+        drop, other = reading.says("drop", "drop"), reading.says("other", "other")
+        alarm = alarm if alarm != "none" and p >= TOLD else "" if alarm == "none" and p >= CALM else None
+        return answer, reading.says("but", "but", UNDER), drop, other, alarm
 
     def _sight(self, text: str, asked: Sequence[str]) -> tuple[tuple[Sighting, ...], Any]:
         """The intents of a message: of its parts where several are surely different wishes, else of the whole."""
@@ -294,7 +338,9 @@ class Perceiver:
         whole, *rest = self.understand([text or " ", *parts])
         seen = [self._sighting(t, u, asked) for t, u in zip(parts, rest, strict=True)]
         mine = self._sighting(text, whole, asked)
-        several = self._distinct([s for s in seen if s.confidence >= self.sure and s.intent not in self.small_talk])
+        likely = {whole.intent, *(name for name, p in whole.others if p >= LIKELY)}
+        several = [s for s in seen if s.confidence >= self.sure and s.intent not in self.small_talk]
+        several = self._distinct([s for s in several if s.intent in likely or s.confidence >= VERY_SURE])
         if apart := self._apart(seen):
             return apart, whole
         if len(several) > 1 and mine.intent in {s.intent for s in several} | self.small_talk:

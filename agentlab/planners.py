@@ -41,7 +41,7 @@ class RulePlanner:
         wish = context.state.top
         if said := self.look(context):
             return said
-        if wish.confidence < context.threshold:
+        if wish.confidence < needed(context):
             return clarify(context)
         return self.step(context)
 
@@ -93,6 +93,12 @@ class RulePlanner:
             )
             return self.step(context) if becomes.get("slot") == name else None
         return None if step.endswith("?") else Ask(name, reason=f"{wish.intent} needs it.", confidence=round(wish.confidence, 3))  # fmt: skip
+
+
+def needed(context: Context) -> float:
+    """How sure the intent of the wish on top must be: the threshold, or what the domain wants for that intent."""
+    intent = context.domain.intents.get(context.state.top.intent)
+    return max(context.threshold, intent.about.get("sure", 0.0) if intent else 0.0)
 
 
 def turned(wish: Wish, domain: Domain) -> Intent | None:
@@ -176,7 +182,7 @@ class HybridPlanner:
     def propose(self, context: Context) -> Decision:
         wish = context.state.top
         known = wish.intent in context.domain.intents or wish.intent in context.domain.small_talk
-        if known and (wish.confidence >= context.threshold or wish.happened):
+        if known and (wish.confidence >= needed(context) or wish.happened):
             return self.rules.propose(context)
         if context.choose is not None and wish.intent not in context.domain.small_talk:
             return self.language.propose(context)

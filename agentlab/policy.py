@@ -22,17 +22,23 @@ VERIFIED, CONFIRMED, SAID = "verified", "confirmed", "said"
 
 @dataclass(frozen=True)
 class PersonRule:
-    """What must go to a person: by the words of a message (``when``, a pattern) or by its intent."""
+    """What must go to a person: by what a reader of turns hears in a message (``alarm``), by its words (``when``) or its intent.
+
+    Where a reader has looked for an alarm, the words of such a rule no longer count.
+    """
 
     rule: str
     why: str
     reason: str
     when: str = ""
+    alarm: str = ""
     intents: tuple[str, ...] = ()
     situation: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
 
     def fits(self, percept: Percept, intents: Sequence[str]) -> bool:
+        if self.alarm and percept.alarm is not None:
+            return percept.alarm == self.alarm
         return bool(self.when and re.search(self.when, percept.text[:3000], re.IGNORECASE)) or bool(set(self.intents) & set(intents))  # fmt: skip
 
 
@@ -167,7 +173,10 @@ class Policy:
             slot, kind = needed[0], "first" if not proofs else "missing_need"
         else:
             slot, kind = open_proofs[0], "missing_proof"
-        return Ask(slot, dict(v.facts.get(kind, {})), reason=v.reason, rules=(v.rule,))
+        facts = dict(v.facts.get(kind, {}))
+        if state.top is not None and state.top.asked[slot]:  # asked before: say why
+            facts["_then"] = {"situation": "why_proof", "rule": v.rule}
+        return Ask(slot, facts, reason=v.reason, rules=(v.rule,))
 
 
 def exact(box: Toolbox, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,12 +18,13 @@ import torch
 
 from agentlab import assets, corpus, evaluate, finetune
 from agentlab.augment import add_typos
-from agentlab.corpus import OUT_OF_SCOPE, Span
+from agentlab.corpus import OUT_OF_SCOPE, Message, Span
 from agentlab.device import training_dtype
 from agentlab.encoding import align_labels, encode
 from agentlab.finetune import Config, Reader
 
 MAX_TOKENS = 128
+REPLAY = 3000  # messages of the corpus that a further training sees again
 FORMAT = 2  # of the saved files; what was saved in another is made anew
 
 
@@ -38,6 +40,8 @@ class Recipe:
 FULL = Recipe(Config(epochs=4, learning_rate=2e-4, label_smoothing=0.05, dropout=0.2))
 # for tests and a first look: worse, and there in seconds
 QUICK = Recipe(Config(epochs=1, learning_rate=5e-4, freeze=3), copies=0)
+# for what is learned on top of either
+MORE = Recipe(Config(epochs=3, learning_rate=1.5e-4, label_smoothing=0.05, dropout=0.2), copies=0)
 
 
 @dataclass(frozen=True)
@@ -120,19 +124,29 @@ class Understander:
 
 
 def train(
-    recipe: Recipe = FULL, support: corpus.SupportCorpus | None = None, **options
+    recipe: Recipe = FULL,
+    support: corpus.SupportCorpus | None = None,
+    extra: Sequence[Message] = (),
+    base: Understander | None = None,
+    **options,
 ) -> tuple[Understander, finetune.History]:
     """Fine-tune both heads on the support corpus; temperature and threshold are chosen on its validation part.
 
-    ``options`` go to `finetune.fit`.
+    ``extra`` messages are learned besides, also such of intents that the corpus does not have. With ``base`` the training
+    goes on from that understander's weights. ``options`` go to `finetune.fit`.
     """
     support, config = support or corpus.support(), recipe.training
     intents, tags = [*support.labels.intents, OUT_OF_SCOPE], support.labels.bio_tags
+    intents += sorted({m.intent for m in extra} - set(intents))
     _, tokenizer = assets.load_encoder()
     messages = {name: [m for m in support.messages[name] if len(m.intents) < 2] for name in ("train", "validation")}
-    messages["train"] = add_typos(messages["train"], recipe.copies, recipe.share, config.seed)
+    if base is not None:  # enough of what it knows that it is not forgotten
+        messages["train"] = random.Random(config.seed).sample(messages["train"], min(REPLAY, len(messages["train"])))
+    messages["train"] = add_typos([*messages["train"], *extra], recipe.copies, recipe.share, config.seed)
     parts = {name: encode(part, tokenizer, tags, intents, MAX_TOKENS) for name, part in messages.items()}
     reader = finetune.new_reader(intents, tags, seed=config.seed)
+    if base is not None:
+        take_over(reader, base.reader)
     history = finetune.fit(
         reader, parts["train"], parts["validation"], config, score=finetune.intent_accuracy, **options
     )
@@ -148,6 +162,19 @@ def train(
     return Understander(reader, tokenizer, temperature, threshold), history
 
 
+def take_over(reader: Reader, base: Reader) -> None:
+    """Give a reader the weights of another one, and the rows of the intents that both know."""
+    state = {k: v.float() for k, v in base.state_dict().items()}
+    rows = {k: state.pop(f"intent_head.{k}") for k in ("weight", "bias")}
+    reader.load_state_dict(state, strict=False)
+    with torch.no_grad():
+        for name, old in rows.items():
+            new = getattr(reader.intent_head, name)
+            for n, intent in enumerate(reader.intents):
+                if intent in base.intents:
+                    new[n] = old[base.intents.index(intent)]
+
+
 def span_scores(reader: Understander, messages: Sequence[corpus.Message]) -> dict[str, evaluate.SpanScore]:
     """Exact-match scores of the spans by type, and ``all``; truth and guess are laid on the same subwords."""
     texts = [m.text for m in messages]
@@ -159,23 +186,31 @@ def span_scores(reader: Understander, messages: Sequence[corpus.Message]) -> dic
     return evaluate.score_spans(*rows)
 
 
-def load(recipe: Recipe | None = None) -> Understander:
+def load(recipe: Recipe | None = None, extra: Sequence[Message] = ()) -> Understander:
     """The course's understander, trained at most once for this data, recipe and encoder.
 
     Without a recipe it is `FULL`, or `QUICK` where ``AGENTLAB_UNDERSTANDING`` says quick, as the quick profile does.
+    With ``extra`` messages that understander learns on: a short training on them and the corpus together.
     """
     quick = os.environ.get("AGENTLAB_UNDERSTANDING") == "quick"
-    return _load(recipe or (QUICK if quick else FULL))
+    return _load(recipe or (QUICK if quick else FULL), tuple(extra))
 
 
 @assets.loaded_once
-def _load(recipe: Recipe) -> Understander:
+def _load(recipe: Recipe, extra: tuple[Message, ...]) -> Understander:
     from safetensors import SafetensorError, safe_open
 
-    key = json.dumps([corpus.fingerprint(), asdict(recipe), assets.encoder_name(), MAX_TOKENS, FORMAT])
-    name = f"understander-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    about = [corpus.fingerprint(), asdict(recipe), assets.encoder_name(), MAX_TOKENS, FORMAT]
+    if extra:
+        about += [asdict(MORE), REPLAY, [[m.intent, m.markup()] for m in extra]]
+    name = f"understander-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]}"
 
     def build(folder: Path) -> None:
+        if extra:
+            base = _load(recipe, ())
+            print("The models that understand messages learn some more, once (a minute or two) ...")
+            train(MORE, extra=extra, base=base)[0].save(folder)
+            return
         print("Fine-tuning the models that understand messages, once (a few minutes) ...")
         train(recipe)[0].save(folder)
 

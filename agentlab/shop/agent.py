@@ -15,8 +15,10 @@ from functools import lru_cache
 from typing import Any
 
 from agentlab import toolkit
+from agentlab import turns as reading
+from agentlab import understand as understanding
 from agentlab.agent import Agent, build_agent
-from agentlab.corpus import data_folder, read_yaml
+from agentlab.corpus import Message, data_folder, read_yaml
 from agentlab.decisions import Answer, Ask, Call, Confirm, Decision, HandOver
 from agentlab.dialogue import State, Wish
 from agentlab.domain import Domain, rule_in
@@ -66,6 +68,9 @@ PART_OF = re.compile(
     r"\b(?:only (?:want|cancel|the)|just (?:the|cancel)|one of (?:them|the)|part of|not (?:the )?(?:whole|everything|all)|i keep|keep the)\b",
     re.IGNORECASE,
 )
+ASKS_BACK = re.compile(
+    r"^(?!.*\b(?:want|like|please)\b).*\b(?:is|was|has|have|did|when|where|status)\b.*\?", re.IGNORECASE | re.DOTALL
+)
 REMOVE = re.compile(r"\b(?:take|remove|drop|delete|leave)\b.{0,60}\b(?:out|off|from)\b|\bremove\b", re.IGNORECASE)
 GENERIC = frozenset(
     "order item thing parcel package it one this that my the a an for with and of in pro new from i to want you is".split()
@@ -92,10 +97,17 @@ def shop_agent(
     planner: str = "hybrid",
     language: LanguageModel | None = None,
     understand: Callable[[Sequence[str]], Sequence[Any]] | None = None,
+    turns: Callable[[str, str], Any] | None = None,
     **settings: Any,
 ) -> Agent:
-    """The shop's agent over a store (a fresh sample if none is given); ``settings`` are fields of `agentlab.agent.Settings`."""
+    """The shop's agent over a store (a fresh sample if none is given); ``settings`` are fields of `agentlab.agent.Settings`.
+
+    Without ``understand`` and ``turns`` it takes the course's fine-tuned models, and trains them where that has not been done.
+    With an ``understand`` alone, yes and no are read by patterns.
+    """
     store = store or Store.sample()
+    if understand is None:
+        understand, turns = shop_understander(), turns or reading.load()
 
     def toolbox_of(session: Session) -> Toolbox:
         return shop_tools(store, session)
@@ -106,8 +118,13 @@ def shop_agent(
 
     return build_agent(
         toolbox_of, shop_domain(lambda: store.today), understand, language, planner,
-        sentiment=sentiment, new_session=Session, rehearse_of=rehearse_of, **settings,
+        turns=turns, sentiment=sentiment, new_session=Session, rehearse_of=rehearse_of, **settings,
     )  # fmt: skip
+
+
+def shop_understander(extra: Sequence[Message] = ()) -> Callable[[Sequence[str]], Sequence[Any]]:
+    """The course's understander after a further training on how wishes are worded in a conversation, and on ``extra``."""
+    return understanding.load(extra=(*reading.load_wishes(), *extra))
 
 
 class _Undo(Exception):
@@ -167,7 +184,7 @@ class ShopDomain(Domain):
         fillers = {
             "order_id": self._order, "position": self._position, "product_id": self._product, "change": self._change,
             "new_sku": self._variant, "quantity": self._quantity, "opened": self._opened, "address": self._address,
-            "problem": self._problem, "kind": lambda w, s: "repair", "subject": self._subject, "text": self._text,
+            "problem": self._problem, "kind": lambda w, s: "complaint" if w.intent == "complaint" else "repair", "subject": self._subject, "text": self._text,
             "coupon": self._coupon, "question": lambda w, s: w.text[:400] or None, "query": self._query,
             "solution": self._solution, "reason": self._reason, "tracking_number": lambda w, s: None,
         }  # fmt: skip
@@ -176,6 +193,8 @@ class ShopDomain(Domain):
     def _order(self, wish: Wish, state: State) -> Any:
         """Which order is meant: the one that was said, or the only one that fits what was said; else a question."""
         named = state.slots.get("order_id")
+        if wish.intent == "complaint":
+            return named  # one may also be about no order at all
         if named in wish.excluded or (wish.other and state.last and named == state.last.slots.get("order_id")):
             named = None
         if "list_orders" not in wish.results:
@@ -219,9 +238,14 @@ class ShopDomain(Domain):
         items = wish.results["find_order"]["items"]
         if len(items) == 1:
             return 1
-        fitting = _best(items, _product_words(wish), item_label, need=True)
-        if len(fitting) == 1:
-            return fitting[0]["position"]
+        for text in filter(None, (wish.newest, wish.text)):  # the newest words count
+            if len(named := _named(items, text)) > 1:
+                return self._each(wish, state, named)
+            fitting = _best(items, _words(_without_denied(text)), item_label, need=True)
+            if len(fitting) == 1:
+                return fitting[0]["position"]
+        if len(items) == 2 and re.search(r"\bboth\b", f"{wish.newest} {_all_said(wish, state)}", re.IGNORECASE):
+            return self._each(wish, state, items)
         if re.search(r"\b(?:everything|(?:the )?(?:whole|entire|complete|full) order|all (?:of (?:it|them)|items|the items|\w+ items)|both (?:items|things|of them|articles))\b", _all_said(wish, state), re.IGNORECASE):  # fmt: skip
             return self._each(wish, state, items)
         fitting = _best(items, _product_words(wish) | _words(state.said[-1]), item_label)
@@ -279,6 +303,10 @@ class ShopDomain(Domain):
             fitting = fitting or _best(others, words, lambda v: f"{v['colour']} {v['size']}", need=True)
         if wish.intent == "exchange_item" and wish.slots.get("reason") == "wrong_item":
             return None  # what was ordered, anew
+        if len(fitting) > 1:  # the same colour in another size
+            fitting = _best(
+                fitting, _words(_without_denied(f"{wish.text} {wish.newest}")), lambda v: f"{v['colour']} {v['size']}"
+            )
         if len(fitting) == 1:
             return fitting[0]["sku"]
         same = re.search(r"\b(?:same|identical|new one|replac\w+|anew|again|fresh|working one)\b", _all_said(wish, state), re.IGNORECASE)  # fmt: skip
@@ -290,6 +318,8 @@ class ShopDomain(Domain):
             return None
         if not others:
             return None
+        if len(others) == 1 and wish.intent == "change_order_items":
+            return others[0]["sku"]  # there is no other, and it is read back
         return Ask("new_sku", choices={_variant_label(v): v["sku"] for v in (fitting or others)[:5]}, facts={"item": item["name"]}, reason="Which variant?")  # fmt: skip
 
     def _quantity(self, wish: Wish, state: State) -> Any:
@@ -321,7 +351,7 @@ class ShopDomain(Domain):
 
     def _subject(self, wish: Wish, state: State) -> str:
         problem = re.sub(r"\s+", " ", wish.text)[:60].strip() or "fault"
-        return f"{self._item(wish)['name']}: {problem}"[:118]
+        return f"{self._item(wish)['name']}: {problem}"[:118] if "find_order" in wish.results else problem
 
     def _text(self, wish: Wish, state: State) -> str:
         return " ".join((wish.text or "A fault was reported.").split())[:1500]
@@ -391,6 +421,8 @@ class ShopDomain(Domain):
         lost = facts.get("status") == "counts as lost"
         if lost:
             facts["next"] = "If you like, I can look into sending it again"
+        if (claim := self._claim_days(wish.happened.result.value["parcels"], today)) and "claim_from" in claim:
+            facts["_then"] = {"situation": "not_there", **claim}
         return Answer(
             facts["situation"], facts, offer="parcel_not_received" if lost else "", reason="The carrier's data."
         )
@@ -432,6 +464,11 @@ class ShopDomain(Domain):
             return Answer("cancel_refused", {"order_id": order["order_id"], "reason": "a cancellation is always for the whole order"}, reason="Rule 2.3", rules=("2.3",))  # fmt: skip
         if wish.intent in ("exchange_item", "wrong_or_damaged_item") and unpacked:
             wish.intent = "change_order_items"
+        elif wish.intent == "return_item" and unpacked:  # what has not left needs no return
+            several = any(i["quantity"] > 1 for i in order["items"])
+            wish.intent = "change_order_items" if several and not re.search(r"\border\b", wish.text) else "cancel_order"
+        elif wish.intent in ("return_item", "exchange_item") and order["returns"] and ASKS_BACK.search(wish.text):
+            wish.intent = "refund_status"
         elif wish.intent == "wrong_or_damaged_item" and not any(i["delivered_on"] for i in order["items"]):
             wish.intent = "track_order"  # nothing of it has come yet
         elif wish.intent == "change_order_items" and order["status"] == "delivered":
@@ -466,7 +503,9 @@ class ShopDomain(Domain):
         found = wish.happened.result.value
         best = found[0] if found else {"score": 0.0}
         if best["score"] < KNOWS:
-            wish.intent = "product_advice"  # perhaps a product is meant
+            wish.intent = (
+                "track_order" if "order_id" in state.heard else "product_advice"
+            )  # perhaps an order or a product is meant
             return None
         text = _quoted(best["article"], best["text"], wish.text)
         return Answer("help_quoted", {"text": text, "article": best["title"]}, reason=f"{best['article']} fits best.", confidence=min(1.0, best["score"] * 2))  # fmt: skip
@@ -653,6 +692,15 @@ def read_quantity(text: str, asked: bool = False) -> int | None:
 def _without_denied(text: str) -> str:
     """A text without what it calls wrong: not black, instead of black."""
     return DENIED.sub(" ", text)
+
+
+def _named(items: Sequence[dict], text: str) -> list[dict]:
+    """The items of an order that a text names side by side: the kettle and the cable."""
+    if not re.search(r"\band\b|[,&+]", text, re.IGNORECASE):
+        return []
+    words, labels = _words(_without_denied(text)), [_words(item_label(i)) for i in items]
+    own = [mine - set().union(*(o for o in labels if o is not mine)) for mine in labels]
+    return [i for i, mine in zip(items, own, strict=True) if _shared(mine, words) >= 1]
 
 
 def _covered(name: str, text: str) -> float:

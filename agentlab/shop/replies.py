@@ -234,6 +234,12 @@ def _coupon(value: Record, arguments: Record, item: Record | None) -> Facts:
 
 
 def _ticket(value: Record, arguments: Record, item: Record | None) -> Facts:
+    if arguments["kind"] in ("complaint", "question"):
+        return {
+            "situation": "complaint_taken",
+            "ticket_id": f"T{value['ticket_id']}",
+            "order_id": arguments.get("order_id"),
+        }
     facts: Facts = {"situation": "repair_ticket", "ticket_id": f"T{value['ticket_id']}", "label": "by e-mail"}
     if arguments["kind"] == "estimate":
         return facts | {"guarantee": "over", "cost": "a repair costs money", "estimate": "first"}
@@ -244,6 +250,7 @@ _DONE = {
     "cancel_order": _cancelled, "return_item": _returned, "exchange_item": _exchanged, "change_address": _address,
     "change_items": _items, "reship_order": _sent_again, "issue_coupon": _coupon, "open_ticket": _ticket,
 }  # fmt: skip
+TICKETS = {"estimate": "an estimate", "repair": "a repair", "complaint": "a complaint", "question": "a question"}
 ACTIONS = {
     "cancel_order": "cancel", "reship_order": "send again", "return_item": "register a return", "exchange_item": "register an exchange",
     "change_address": "change the address", "change_items": "make this change", "issue_coupon": "issue a coupon", "open_ticket": "open a ticket",
@@ -267,7 +274,7 @@ def readback_facts(tool: str, arguments: Record, value: Record | None, order: Re
         kept["action"] = f"issue a coupon of {money(arguments['amount_cents'])}"
     elif tool == "open_ticket":
         paid = arguments["kind"] == "estimate"
-        kept["action"] = f"open a ticket for {'an estimate' if paid else 'a repair'}"
+        kept["action"] = f"open a ticket for {TICKETS[arguments['kind']]}"
         kept |= {"cost": "a repair that costs money, as the guarantee is over"} if paid else {"guarantee_until": day(value.get("guarantee_until"), today) if value else None}  # fmt: skip
     if arguments.get("quantity", 1) > 1 and tool == "return_item":
         kept["items"] = f"{arguments['quantity']} pieces of it"
