@@ -246,7 +246,7 @@ def build_agent(
             raise UnknownName("planner", planner, PLANNERS)
         planner = PLANNERS[planner]()
     perceive = Perceiver(
-        understand, domain.slots, domain.keywords, domain.implied, tuple(domain.small_talk), sentiment, domain.cues, domain.read,
+        understand, domain.slots, domain.implied, tuple(domain.small_talk), sentiment, domain.read,
         turns, domain.questions,
     )  # fmt: skip
     return Agent(toolbox_of, domain, perceive, planner, language, Settings(**settings), new_session, rehearse_of)

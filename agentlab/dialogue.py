@@ -143,7 +143,12 @@ class State:
         """Whether the message answers what was asked last; takes the answer in."""
         top = self.top
         if percept.drop and percept.answer != "yes":
-            self._drop()
+            if percept.words > 5 and any(
+                s.intent == top.intent and s.confidence >= self.sure for s in percept.sightings
+            ):
+                top.revise(percept.text)  # not that one, but this one
+            else:
+                self._drop()
             return True
         if top.pending and self._decided(top, percept):
             return True
@@ -164,8 +169,10 @@ class State:
         if percept.answer == "yes" and not percept.hedged and not corrects:
             top.consent = top.pending
             return True
-        if percept.answer == "no" and not corrects and not percept.other and "?" not in percept.text:
-            if percept.words < 2 or percept.drop or (percept.alarm is None and KEEP.search(percept.text)):
+        if percept.answer == "no" and not (percept.other and percept.words < 3):
+            if not corrects and (
+                percept.words < 2 or percept.drop or (percept.alarm is None and KEEP.search(percept.text))
+            ):
                 self._drop()
             else:
                 top.revise(percept.text)
@@ -203,7 +210,8 @@ class State:
             top.newest = percept.text if percept.words > 1 else top.newest
             return True
         chosen, value = choose_among(percept.text, self.choices)
-        if not chosen and len(self.choices) == 1 and percept.answer == "yes":
+        only = len(self.choices) == 1 and "?" not in percept.text and self._is_quiet(percept, top)
+        if not chosen and only and (percept.answer == "yes" or (percept.words and not percept.answer)):
             chosen, value = True, next(iter(self.choices.values()))
         if chosen and self.asks == INTENT:
             self.wishes[-1] = Wish(value, top.slots, top.text, 1.0)
@@ -267,9 +275,7 @@ class State:
         if (percept.drop or percept.answer == "no") and not REQUEST.search(DROP.sub(" ", percept.text)):
             if percept.words < 6 or (filled and not percept.drop):
                 return []
-            return [
-                s for s in percept.sightings if s.confidence >= 0.9 and self.last and self._is_stranger(s, self.last)
-            ]
+            return [s for s in percept.sightings if s.confidence >= 0.9 and self.top is None]
         fresh = [s for s in percept.sightings if self._is_new(s, percept, filled)]
         return [] if self._goes_on(percept, fresh) else fresh
 
@@ -309,7 +315,8 @@ class State:
             )
         if waiting and self._misheard(seen, percept, top):
             return True
-        if waiting and (seen.confidence < self.sure or percept.drop):
+        asks = "?" in percept.text or REQUEST.search(percept.text)
+        if waiting and (seen.confidence < (self.sure if not self.asks else 0.9 if asks else 0.97) or percept.drop):
             return False
         if waiting and seen.intent == top.intent:
             return False  # said again, or with another value: that corrects the wish that is open
@@ -322,7 +329,7 @@ class State:
             and top.asked[self.asks] > 1
             and not (percept.answer or percept.slots or percept.drop)
             and percept.words > 3
-            and seen.confidence >= 0.5
+            and seen.confidence >= (0.5 if "?" in percept.text else 0.8)
             and seen.intent != top.intent
         )
 

@@ -51,6 +51,7 @@ PHRASES = {
     "why_proof": "Before that I may not tell or change anything[ (rule {rule})].",
     "refused": "I am sorry, but this is not possible[: {reason}].",
     "already_done": "That is done already.",
+    "done_so_far": "What you asked for is done. If you need something else, please tell me what.",
     "nothing_found": "I am sorry, I found nothing.",
 }
 
@@ -63,8 +64,6 @@ class Domain:
     intents: dict[str, Intent] = field(default_factory=dict)
     slots: dict[str, Slot] = field(default_factory=dict)
     policy: Policy = field(default_factory=Policy)
-    keywords: dict[str, str] = field(default_factory=dict)
-    cues: dict[str, str] = field(default_factory=dict)
     implied: dict[str, list[str]] = field(default_factory=dict)
     small_talk: dict[str, dict[str, Any]] = field(default_factory=dict)  # intent to the facts of what is said
     phrases: dict[str, str] = field(default_factory=dict)  # situation to a fixed sentence with {places}
@@ -88,7 +87,7 @@ class Domain:
             raise DataError(f"the domain is malformed ({type(error).__name__}: {error}).", data.get("name", "domain")) from None  # fmt: skip
         kept = {
             k: data[k]
-            for k in ("name", "keywords", "cues", "implied", "small_talk", "phrases", "fallback", "weak", "questions")
+            for k in ("name", "implied", "small_talk", "phrases", "fallback", "weak", "questions")
             if k in data
         }
         return cls(intents=intents, slots=slots, policy=policy, **kept, **changes)

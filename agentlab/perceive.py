@@ -13,8 +13,6 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
-SHORT = 9  # words of a message in which an intent with cues needs one
-UNCUED = 0.4  # how sure an intent is at most that has cues, where none stands in the message
 LONGEST_READ = 3000  # characters of a message that are read; the rest is kept, and not looked at
 SEGMENT = re.compile(
     r"(?<=[.!?;])\s+|\n+|;\s*|,?\s+(?:and also|and then|and|also|plus|then|oh and|by the way|btw)[\s,]+|,\s+(?=(?:what|where|how|when|can|could|do|does|is)\b)",
@@ -114,6 +112,7 @@ class Slot:
     pattern: str = ""
     values: dict[Any, str] = field(default_factory=dict)
     told: dict[str, Any] = field(default_factory=dict)
+    sure: float = 0.85  # of what was told without being asked for
     prefix: str = ""
     upper: bool = False
     span: str = ""
@@ -268,8 +267,7 @@ def segments(text: str) -> list[str]:
 class Perceiver:
     """Reads messages: an understanding (texts to objects with intent, confidence, scope, in_scope, spans, others) and slots.
 
-    ``keywords`` are intents by pattern, which come before the understanding; ``cues`` are what a short message must hold
-    for an intent whose mistakes are costly to be believed; ``implied`` says which intents are part of
+    ``implied`` says which intents are part of
     another ("return it and get my money back" is one wish). ``read`` may find further slots in a message. ``turns`` reads yes
     and no after a kind of question (``questions`` gives it for what was asked); without it patterns do.
     """
@@ -278,11 +276,9 @@ class Perceiver:
         self,
         understand: Callable[[Sequence[str]], Sequence[Any]],
         slots: Mapping[str, Slot],
-        keywords: Mapping[str, str] | None = None,
         implied: Mapping[str, Sequence[str]] | None = None,
         small_talk: Sequence[str] = (),
         sentiment: Callable[[str], float] | None = None,
-        cues: Mapping[str, str] | None = None,
         read: Callable[[str, Sequence[str]], dict[str, Any]] | None = None,
         turns: Callable[[str, str], Any] | None = None,
         questions: Mapping[str, str] | None = None,
@@ -290,8 +286,7 @@ class Perceiver:
     ):
         if turns is not None:  # what it tells is not read by words as well
             slots = {name: replace(slot, values={}) if slot.told else slot for name, slot in slots.items()}
-        self.understand, self.slots, self.keywords, self.implied = understand, slots, keywords or {}, implied or {}
-        self.cues = cues or {}
+        self.understand, self.slots, self.implied = understand, slots, implied or {}
         self.small_talk, self.sentiment, self.read, self.sure = frozenset(small_talk), sentiment, read, sure
         self.turns, self.questions = turns, questions or {}
 
@@ -321,7 +316,7 @@ class Perceiver:
         reading = self.turns(text, kind)
         for name, slot in self.slots.items():
             value, p = reading.told.get(name, ("", 0.0))
-            if value in slot.told and p >= TOLD:
+            if value in slot.told and p >= (UNDER if name in asked else slot.sure):
                 found.setdefault(name, slot.told[value])
         answer, p = reading.told["answer"]
         plain = BARE.get(re.sub(r"\W", "", text).lower())
@@ -334,13 +329,17 @@ class Perceiver:
     def _sight(self, text: str, asked: Sequence[str]) -> tuple[tuple[Sighting, ...], Any]:
         """The intents of a message: of its parts where several are surely different wishes, else of the whole."""
         parts = [p for p in segments(text) if not DROP.search(p)]
+        if parts and DROP.search(text):
+            text = " ".join(parts)  # what is left after "never mind"
         parts = [p for p in parts if content_words(p, read_slots(p, self.slots, asked)[0])] if len(parts) > 1 else []
         whole, *rest = self.understand([text or " ", *parts])
         seen = [self._sighting(t, u, asked) for t, u in zip(parts, rest, strict=True)]
         mine = self._sighting(text, whole, asked)
         likely = {whole.intent, *(name for name, p in whole.others if p >= LIKELY)}
         several = [s for s in seen if s.confidence >= self.sure and s.intent not in self.small_talk]
-        several = self._distinct([s for s in several if s.intent in likely or s.confidence >= VERY_SURE])
+        if whole.others:
+            several = [s for s in several if s.intent in likely or s.confidence >= VERY_SURE]
+        several = self._distinct(several)
         if apart := self._apart(seen):
             return apart, whole
         if len(several) > 1 and mine.intent in {s.intent for s in several} | self.small_talk:
@@ -377,17 +376,11 @@ class Perceiver:
 
     def _sighting(self, text: str, understood: Any, asked: Sequence[str]) -> Sighting:
         slots = self._all_slots(read_slots(text, self.slots, asked)[0], text, asked)
-        for intent, pattern in self.keywords.items():
-            if _compiled(pattern).search(text):
-                return Sighting(intent, 0.95, text, slots)
         sure = (
             understood.confidence if understood.in_scope or understood.scope > 0.5 else min(understood.confidence, 0.3)
         )
         near = self.implied.get(understood.intent, ())
         sure += sum(p for name, p in understood.others if name in near)  # what is hesitated between is one wish
-        cue = self.cues.get(understood.intent)
-        if cue and len(WORD.findall(text)) < SHORT and not _compiled(cue).search(text):
-            sure = min(sure, UNCUED)
         return Sighting(understood.intent, round(min(1.0, float(sure)), 3), text, slots)
 
     def _distinct(self, seen: Sequence[Sighting]) -> list[Sighting]:

@@ -203,6 +203,8 @@ def clarify(context: Context) -> Decision:
     named = [(intents[n], p) for n, p in likely if n in intents and intents[n].title and p >= 0.05]
     choices = {i.title: i.name for i, _ in named[:2]}
     reason = f"{wish.confidence:.2f} is below the threshold {context.threshold:.2f}."
+    if context.state.done and context.state.last and context.state.misunderstood:
+        return Answer("done_so_far", {}, reason=f"{reason} What was asked for before is done.")
     if len(choices) < 2:
         return Answer("not_understood", {}, reason=reason, confidence=round(wish.confidence, 3))
     return Ask(INTENT, {"situation": "which_intent"}, choices, reason=reason, confidence=round(wish.confidence, 3))

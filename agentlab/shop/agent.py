@@ -71,6 +71,9 @@ PART_OF = re.compile(
 ASKS_BACK = re.compile(
     r"^(?!.*\b(?:want|like|please)\b).*\b(?:is|was|has|have|did|when|where|status)\b.*\?", re.IGNORECASE | re.DOTALL
 )
+ANOTHER = re.compile(r"\b(?:small|smaller|big|bigger|large|larger|other|another|different)\b", re.IGNORECASE)
+LESS = re.compile(r"\b(?:one|1) of (?:the|them|these|my)\b|\bone (?:too many|less|fewer)\b", re.IGNORECASE)
+ORDER_IDS = re.compile(r"(?<!\d)(20\d{3})(?!\d)")
 REMOVE = re.compile(r"\b(?:take|remove|drop|delete|leave)\b.{0,60}\b(?:out|off|from)\b|\bremove\b", re.IGNORECASE)
 GENERIC = frozenset(
     "order item thing parcel package it one this that my the a an for with and of in pro new from i to want you is".split()
@@ -184,7 +187,7 @@ class ShopDomain(Domain):
         fillers = {
             "order_id": self._order, "position": self._position, "product_id": self._product, "change": self._change,
             "new_sku": self._variant, "quantity": self._quantity, "opened": self._opened, "address": self._address,
-            "problem": self._problem, "kind": lambda w, s: "complaint" if w.intent == "complaint" else "repair", "subject": self._subject, "text": self._text,
+            "problem": self._problem, "kind": self._kind, "subject": self._subject, "text": self._text,
             "coupon": self._coupon, "question": lambda w, s: w.text[:400] or None, "query": self._query,
             "solution": self._solution, "reason": self._reason, "tracking_number": lambda w, s: None,
         }  # fmt: skip
@@ -238,9 +241,9 @@ class ShopDomain(Domain):
         items = wish.results["find_order"]["items"]
         if len(items) == 1:
             return 1
+        if not wish.newest and len(named := _named(items, wish.text)) > 1:
+            return self._each(wish, state, named)
         for text in filter(None, (wish.newest, wish.text)):  # the newest words count
-            if len(named := _named(items, text)) > 1:
-                return self._each(wish, state, named)
             fitting = _best(items, _words(_without_denied(text)), item_label, need=True)
             if len(fitting) == 1:
                 return fitting[0]["position"]
@@ -276,10 +279,15 @@ class ShopDomain(Domain):
     def _change(self, wish: Wish, state: State) -> Any:
         """What an order's position becomes: fewer pieces, or another variant; what else is wanted is refused by rule."""
         item = self._item(wish)
+        if wish.slots.get("new_sku"):
+            return wish.slots["new_sku"]
         if wish.slots.get("quantity") is not None and not wish.slots.get("new_sku"):
             return f"{wish.slots['quantity']} pieces"
         if len(wish.results["find_order"]["items"]) > 1 and REMOVE.search(wish.text):
             return Answer("cancel_refused", {"order_id": wish.slots["order_id"], "item": item["name"], "reason": "a cancellation is always for the whole order"}, reason="Rule 2.3", rules=("2.3",))  # fmt: skip
+        if item["quantity"] > 1 and LESS.search(f"{wish.text} {wish.newest}"):
+            wish.slots["quantity"] = item["quantity"] - 1
+            return "one less"
         sku = self._variant(wish, state)
         if isinstance(sku, str):
             wish.slots["new_sku"] = sku
@@ -318,7 +326,7 @@ class ShopDomain(Domain):
             return None
         if not others:
             return None
-        if len(others) == 1 and wish.intent == "change_order_items":
+        if len(others) == 1 and ANOTHER.search(f"{wish.text} {wish.newest}"):
             return others[0]["sku"]  # there is no other, and it is read back
         return Ask("new_sku", choices={_variant_label(v): v["sku"] for v in (fitting or others)[:5]}, facts={"item": item["name"]}, reason="Which variant?")  # fmt: skip
 
@@ -348,6 +356,13 @@ class ShopDomain(Domain):
         """Lost, or marked delivered: what the carrier says counts."""
         parcels = wish.results["track_shipment"]["parcels"]
         return "delivered_but_missing" if any(p["status"] == "delivered" for p in parcels) and not any(p["counts_as_lost_since"] for p in parcels) else "lost"  # fmt: skip
+
+    def _kind(self, wish: Wish, state: State) -> Any:
+        kind = "complaint" if wish.intent == "complaint" else "repair"
+        done = [d["arguments"] for d in state.done if d["tool"] == "open_ticket"]
+        if any(a["kind"] == kind and a.get("order_id") == wish.slots.get("order_id") for a in done):
+            return Answer("already_done", {}, reason="There is such a ticket from this conversation.")
+        return kind
 
     def _subject(self, wish: Wish, state: State) -> str:
         problem = re.sub(r"\s+", " ", wish.text)[:60].strip() or "fault"
@@ -459,7 +474,8 @@ class ShopDomain(Domain):
             wish.intent == "cancel_order"
             and unpacked
             and len(order["items"]) > 1
-            and PART_OF.search(f"{wish.text} {wish.newest}")
+            and PART_OF.search(said := f"{wish.text} {wish.newest}")
+            and not re.search(r"\borders\b", said)
         ):
             return Answer("cancel_refused", {"order_id": order["order_id"], "reason": "a cancellation is always for the whole order"}, reason="Rule 2.3", rules=("2.3",))  # fmt: skip
         if wish.intent in ("exchange_item", "wrong_or_damaged_item") and unpacked:
@@ -475,8 +491,11 @@ class ShopDomain(Domain):
             wish.intent = "exchange_item"
         return None
 
-    def _tell_list_orders(self, wish: Wish, state: State, today: dt.date) -> Answer:
+    def _tell_list_orders(self, wish: Wish, state: State, today: dt.date) -> Answer | None:
         orders = wish.happened.result.value
+        if named := ORDER_IDS.findall(wish.text):  # one was named: it is about that one
+            wish.slots["order_id"], wish.intent = f"W{named[0]}", "track_order"
+            return None
         facts: dict[str, Any] = {"situation": "orders_listed", "count": len(orders)}
         for n, o in enumerate(orders[:6], 1):
             facts |= {f"order_{n}": o["order_id"], f"date_{n}": replies.day(o["placed_on"], today), f"item_{n}": ", ".join(o["products"][:2]), f"status_{n}": replies.STATES[o["status"]]}  # fmt: skip
@@ -670,7 +689,7 @@ def _why_a_person(message: str) -> str:
 
 
 def _words(text: str) -> set[str]:
-    found = {w.lower() for w in re.findall(r"[^\W_]+(?:[-'][^\W_]+)*", text) if len(w) > 1} - GENERIC
+    found = {w.lower() for w in re.findall(r"[^\W_]+(?:[-'][^\W_]+)*", text) if len(w) > 1 or w.isdigit()} - GENERIC
     found |= {p for w in found for p in w.split("-")} | {w[:-1] for w in found if len(w) > 4 and w.endswith("s")}
     return found | {other for w in found for other in _data().get("same_words", {}).get(w, ())}
 
@@ -696,7 +715,7 @@ def _without_denied(text: str) -> str:
 
 def _named(items: Sequence[dict], text: str) -> list[dict]:
     """The items of an order that a text names side by side: the kettle and the cable."""
-    if not re.search(r"\band\b|[,&+]", text, re.IGNORECASE):
+    if not re.search(r"\bboth\b|\band (?:the|my)\b|&", text, re.IGNORECASE):
         return []
     words, labels = _words(_without_denied(text)), [_words(item_label(i)) for i in items]
     own = [mine - set().union(*(o for o in labels if o is not mine)) for mine in labels]

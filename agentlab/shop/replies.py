@@ -270,6 +270,8 @@ def readback_facts(tool: str, arguments: Record, value: Record | None, order: Re
         kept["for"] = label or "the same one anew"
     elif tool == "change_items":
         kept["to"] = label or f"{arguments['quantity']} pieces"
+    elif tool == "reship_order":
+        kept["reason"] = "it counts as lost" if arguments.get("problem") == "lost" else "it did not arrive"
     elif tool == "issue_coupon":
         kept["action"] = f"issue a coupon of {money(arguments['amount_cents'])}"
     elif tool == "open_ticket":

@@ -22,6 +22,7 @@ from agentlab.trace import Trace
 
 CASES = edge_cases()
 KEYWORDS = {
+    r"coupon": "goodwill",
     r"cancel|stop the order": "cancel_order",
     r"where is|when .* come": "track_order",
     r"\bdelivered but|never arrived|is lost": "parcel_not_received",
