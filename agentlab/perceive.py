@@ -47,6 +47,7 @@ DENIED = re.compile(
 ORDINALS = {"first": 0, "second": 1, "third": 2, "fourth": 3, "1st": 0, "2nd": 1, "3rd": 2, "former": 0, "latter": -1}
 WORD = re.compile(r"\w+(?:['’]\w+)?")
 BARE = {"yes": "yes", "y": "yes", "no": "no", "n": "no"}  # needs no model
+CURT = 8  # words of an answer to a question, in which the words of a value count more than a model
 OPENING = "opening"
 TOLD, AGREED, UNDER = 0.85, 0.8, 0.5  # how sure a reader of turns must be: of a value, of a yes, of a but
 LIKELY, VERY_SURE = 0.05, 0.96  # of a part's intent: in the whole message, or else in the part alone
@@ -284,6 +285,7 @@ class Perceiver:
         questions: Mapping[str, str] | None = None,
         sure: float = 0.8,
     ):
+        self.worded = slots
         if turns is not None:  # what it tells is not read by words as well
             slots = {name: replace(slot, values={}) if slot.told else slot for name, slot in slots.items()}
         self.understand, self.slots, self.implied = understand, slots, implied or {}
@@ -314,6 +316,9 @@ class Perceiver:
             return *read_answer(text), bool(DROP.search(text)), bool(OTHER.search(text)), None
         kind = next((self.questions[name] for name in asked if name in self.questions), OPENING)
         reading = self.turns(text, kind)
+        if len(WORD.findall(text)) <= CURT:
+            curt = {name: self.worded[name] for name in asked if name in self.worded and self.worded[name].told}
+            found.update(read_slots(text, curt, asked)[0])
         for name, slot in self.slots.items():
             value, p = reading.told.get(name, ("", 0.0))
             if value in slot.told and p >= (UNDER if name in asked else slot.sure):

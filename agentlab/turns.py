@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
@@ -234,10 +235,11 @@ class TurnTraining(finetune.Training):
         return -float(loss_of(logits, torch.tensor([i.targets for i in self.validation]))) / len(self.validation)
 
 
-RECIPE = finetune.Config(epochs=6, learning_rate=2e-4, dropout=0.2, label_smoothing=0.02)
+FULL = finetune.Config(epochs=6, learning_rate=2e-4, dropout=0.2, label_smoothing=0.02)
+QUICK = finetune.Config(epochs=3, learning_rate=4e-4, freeze=3)  # for tests and a first look
 
 
-def train(recipe: finetune.Config = RECIPE, turns: Sequence[Turn] | None = None, **options) -> TurnReader:
+def train(recipe: finetune.Config = FULL, turns: Sequence[Turn] | None = None, **options) -> TurnReader:
     """Fine-tune on the train part and on openings of the support corpus; ``options`` go to `finetune.Training`."""
     from agentlab.device import release_memory
 
@@ -251,9 +253,17 @@ def train(recipe: finetune.Config = RECIPE, turns: Sequence[Turn] | None = None,
     return TurnReader(reader, tokenizer)
 
 
+def load(recipe: finetune.Config | None = None) -> TurnReader:
+    """The course's reader of turns, trained at most once for this data, recipe and encoder.
+
+    Without a recipe it is `FULL`, or `QUICK` where ``AGENTLAB_UNDERSTANDING`` says quick, as the quick profile does.
+    """
+    quick = os.environ.get("AGENTLAB_UNDERSTANDING") == "quick"
+    return _load(recipe or (QUICK if quick else FULL))
+
+
 @assets.loaded_once
-def load(recipe: finetune.Config = RECIPE) -> TurnReader:
-    """The course's reader of turns, trained at most once for this data, recipe and encoder."""
+def _load(recipe: finetune.Config) -> TurnReader:
     data = [[t.say, t.after, dict(t.told)] for t in load_turns()]
     key = json.dumps([data, corpus.fingerprint(), asdict(recipe), assets.encoder_name(), HEADS, QUESTIONS, FORMAT])
 

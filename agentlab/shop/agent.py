@@ -74,6 +74,10 @@ ASKS_BACK = re.compile(
 ANOTHER = re.compile(r"\b(?:small|smaller|big|bigger|large|larger|other|another|different)\b", re.IGNORECASE)
 LESS = re.compile(r"\b(?:one|1) of (?:the|them|these|my)\b|\bone (?:too many|less|fewer)\b", re.IGNORECASE)
 ORDER_IDS = re.compile(r"(?<!\d)(20\d{3})(?!\d)")
+COMPLAINT = re.compile(
+    r"complain|(?:on|for the) (?:the )?(?:record|file)|\bfile\b|writ\w+ (?:it |this |that )?down|in writing|regist\w+|report (?:it|this|him|her)",
+    re.IGNORECASE,
+)
 REMOVE = re.compile(r"\b(?:take|remove|drop|delete|leave)\b.{0,60}\b(?:out|off|from)\b|\bremove\b", re.IGNORECASE)
 GENERIC = frozenset(
     "order item thing parcel package it one this that my the a an for with and of in pro new from i to want you is".split()
@@ -287,10 +291,12 @@ class ShopDomain(Domain):
             return Answer("cancel_refused", {"order_id": wish.slots["order_id"], "item": item["name"], "reason": "a cancellation is always for the whole order"}, reason="Rule 2.3", rules=("2.3",))  # fmt: skip
         if item["quantity"] > 1 and LESS.search(f"{wish.text} {wish.newest}"):
             wish.slots["quantity"] = item["quantity"] - 1
+            wish.filled.add("quantity")
             return "one less"
         sku = self._variant(wish, state)
         if isinstance(sku, str):
             wish.slots["new_sku"] = sku
+            wish.filled.add("new_sku")
             return sku
         if re.search(r"\b(?:add|more|another|extra|additional)\b", wish.text, re.IGNORECASE) and item["quantity"] < 99:
             wish.slots["quantity"] = item["quantity"] + 1
@@ -360,6 +366,9 @@ class ShopDomain(Domain):
     def _kind(self, wish: Wish, state: State) -> Any:
         kind = "complaint" if wish.intent == "complaint" else "repair"
         done = [d["arguments"] for d in state.done if d["tool"] == "open_ticket"]
+        if kind == "complaint" and not (wish.slots.get("offered") or COMPLAINT.search(wish.text)):
+            wish.slots["offered"] = True
+            return Answer("complaint_offer", {}, offer="complaint", reason="Nobody asked for it in so many words.")
         if any(a["kind"] == kind and a.get("order_id") == wish.slots.get("order_id") for a in done):
             return Answer("already_done", {}, reason="There is such a ticket from this conversation.")
         return kind
@@ -689,7 +698,7 @@ def _why_a_person(message: str) -> str:
 
 
 def _words(text: str) -> set[str]:
-    found = {w.lower() for w in re.findall(r"[^\W_]+(?:[-'][^\W_]+)*", text) if len(w) > 1 or w.isdigit()} - GENERIC
+    found = {w.lower() for w in re.findall(r"[^\W_]+(?:[-'][^\W_]+)*", text) if len(w) > 1} - GENERIC
     found |= {p for w in found for p in w.split("-")} | {w[:-1] for w in found if len(w) > 4 and w.endswith("s")}
     return found | {other for w in found for other in _data().get("same_words", {}).get(w, ())}
 
