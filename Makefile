@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 # Threads that spin while they wait cost several times the time as soon as anything else runs.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: course lab test notebooks bench setup lock clean
+.PHONY: course lab test notebooks bench bundle setup lock clean
 
 setup:
 	@AGENTLAB_VENV=$(VENV) $(PYTHON) agentlab/bootstrap.py
@@ -24,6 +24,11 @@ notebooks: setup
 
 bench: setup
 	@$(BIN)/python -m benchmarks
+
+# Everything that an installation without a network needs, in one folder: make bundle FOLDER=/media/stick
+FOLDER ?= out/bundle
+bundle: setup
+	@$(BIN)/agentlab bundle $(FOLDER)
 
 # The lock is what a fresh resolution of pyproject.toml gives: a throw-away environment, frozen.
 lock:

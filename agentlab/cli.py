@@ -276,6 +276,126 @@ def _assistant():
     return load_assistant()
 
 
+# --- for teachers --------------------------------------------------------------------------------------------
+
+teaching = typer.Typer(no_args_is_help=True, help="Plan lessons, and see where a class stands.")
+app.add_typer(teaching, name="class")
+
+
+@teaching.command("merge")
+def class_merge(
+    folder: Annotated[Path, typer.Argument(help="The learners' progress files, under any names, in any sub-folders.")],
+    out: Annotated[Path, typer.Option(help="Folder of class.csv and class.html.")] = Path("out/class"),
+) -> None:
+    """Merge many learners' progress files: who is stuck where."""
+    from agentlab import classroom
+
+    report = classroom.merge(folder)
+    classroom.write_reports(report, out)
+    begun = [row for row in report.exercise_rows() if row[5] != str(len(report.learners))]
+    _print_table("Exercises that somebody has begun", classroom.EXERCISE_HEAD, begun)
+    few = [row for row in report.learner_rows() if row[3] != "-"][:20]
+    _print_table("Learners who are stuck, at most twenty", classroom.LEARNER_HEAD, few)
+    _print_skipped(report.skipped)
+    if report.unknown:
+        print(f"Not exercises of this version, left out: {', '.join(sorted(report.unknown))}")
+    worst, stuck = report.hardest()
+    where = f"most are stuck at {worst}: {stuck}" if stuck else "nobody is stuck"
+    print(f"{len(report.learners)} learners; {where}. Table: {out}/class.csv. Page with picture: {out}/class.html")
+
+
+@teaching.command("plan")
+def class_plan(
+    lesson: Annotated[str | None, typer.Argument(help="Name or number, such as 01.")] = None,
+    minutes: Annotated[int | None, typer.Option(help="Of the lesson, such as 45, 90 or 180; or of each day.")] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="Plan the whole course instead.")] = None,
+) -> None:
+    """Print what to do in class: cells, stop points, pair tasks, what to say to who is stuck."""
+    from agentlab import lessonplan
+
+    if (lesson is None) == (days is None):
+        raise AgentLabError(
+            "Name a lesson, as in `agentlab class plan 01 --minutes 90`, or give --days for the course."
+        )
+    if lesson is not None:
+        print(lessonplan.text_of(lessonplan.plan_lesson(lesson, minutes or 90)))
+    else:
+        print(lessonplan.course_text(lessonplan.plan_course(days, minutes or 300), minutes or 300))
+
+
+@app.command()
+def grade(
+    folder: Annotated[Path, typer.Argument(help="The learners' notebooks, in any sub-folders.")],
+    out: Annotated[Path, typer.Option(help="Folder of grades.csv and grades.html.")] = Path("out/grades"),
+    seconds: Annotated[float, typer.Option(min=1, help="Time for one exercise.")] = 60,
+    memory: Annotated[int, typer.Option(min=100, help="Megabytes for one exercise.")] = 2000,
+    jobs: Annotated[int, typer.Option(min=1, help="Notebooks at a time.")] = 1,
+    unprotected: Annotated[bool, typer.Option("--unprotected", help="Run without a sandbox, as you.")] = False,
+) -> None:
+    """Run the exercises of many notebooks, each locked in, and write who passed what."""
+    from agentlab import classroom, grading
+
+    def tell(submission: grading.Submission) -> None:
+        states = [state for state, _ in submission.results.values()]
+        said = submission.fault or f"{states.count('PASSED')} of {len(states)}"
+        print(f"{submission.learner}, {classroom.printable(submission.file.name)}: {said}", flush=True)
+
+    grades = grading.grade(folder, grading.Limits(seconds, memory), jobs, unprotected, tell)
+    grading.write_reports(grades, out)
+    for lesson in dict.fromkeys(grades.exercises.values()):
+        ids = [id for id, its in grades.exercises.items() if its == lesson]
+        rows = [[who, *(_mark(grades.state(who, id)) for id in ids)] for who in grades.learners]
+        rows = [row for row in rows if set(row[1:]) != {"-"}]
+        _print_table(lesson, ["Learner", *(str(n) for n in range(1, len(ids) + 1))], rows)
+        print("; ".join(f"{n} {id}" for n, id in enumerate(ids, 1)), end="\n\n")
+    print("Marks: " + ", ".join(f"{mark} {state}" for state, mark in grading.LETTERS.items()))
+    _print_skipped(grades.skipped)
+    print(
+        f"{len(grades.learners)} learners graded in {grades.seconds:.0f} seconds. Reports: {out}/grades.csv, {out}/grades.html"
+    )
+
+
+def _mark(state: str) -> str:
+    from agentlab.grading import LETTERS
+
+    return LETTERS.get(state, state)
+
+
+@app.command()
+def bundle(
+    folder: Annotated[Path, typer.Argument(help="A folder that is empty or does not exist, on a stick perhaps.")],
+    trained: Annotated[bool, typer.Option("--trained", help="With the models that lessons here have trained.")] = False,
+) -> None:
+    """Put everything that an installation needs into a folder, for machines without a network."""
+    from agentlab.bundle import make_bundle
+
+    size = make_bundle(folder, trained)
+    print(f"{size / 1e9:.1f} GB in {folder}. On each machine: python install.py (see README.txt there).")
+
+
+def _print_table(title: str, head, rows) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if not rows:
+        return
+    table = Table(title=title, title_justify="left")
+    for name in head:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console().print(table)
+
+
+def _print_skipped(skipped: list[tuple[str, str]]) -> None:
+    for file, why in skipped:
+        print(f"Left out: {file}: {why}")
+
+
+# --- end of the block for teachers ---------------------------------------------------------------------------
+
+
 def main() -> None:
     """Entry point: errors of the course are one sentence, not a traceback."""
     try:

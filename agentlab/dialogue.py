@@ -94,6 +94,7 @@ class State:
     choices: dict[str, Any] = field(default_factory=dict)
     offer: str = ""
     refused: bool = False  # whether the last wish was
+    firm: bool = False  # whether it was when the last message came
     verified: bool = False
     verifying: bool = False
     tried: list[dict] = field(default_factory=list)
@@ -134,6 +135,7 @@ class State:
         if not self.wishes:
             self.wishes.append(self._small(percept))
         self.stuck = 0 if self._snapshot() != before or filled else self.stuck + 1
+        self.firm = self.refused
         self.asks, self.choices, self.offer, self.verifying, self.refused = None, {}, "", False, False
 
     def _snapshot(self) -> tuple:
@@ -210,8 +212,7 @@ class State:
             top.newest = percept.text if percept.words > 1 else top.newest
             return True
         chosen, value = choose_among(percept.text, self.choices)
-        only = len(self.choices) == 1 and "?" not in percept.text and self._is_quiet(percept, top)
-        if not chosen and only and (percept.answer == "yes" or (percept.words and not percept.answer)):
+        if not chosen and len(self.choices) == 1 and percept.answer == "yes":
             chosen, value = True, next(iter(self.choices.values()))
         if chosen and self.asks == INTENT:
             self.wishes[-1] = Wish(value, top.slots, top.text, 1.0)
@@ -275,7 +276,9 @@ class State:
         if (percept.drop or percept.answer == "no") and not REQUEST.search(DROP.sub(" ", percept.text)):
             if percept.words < 6 or (filled and not percept.drop):
                 return []
-            return [s for s in percept.sightings if s.confidence >= 0.9 and self.top is None]
+            return [
+                s for s in percept.sightings if s.confidence >= 0.9 and (self.top is None or self.top.intent == DROPPED)
+            ]
         fresh = [s for s in percept.sightings if self._is_new(s, percept, filled)]
         return [] if self._goes_on(percept, fresh) else fresh
 
@@ -288,12 +291,12 @@ class State:
             s for s in fresh if s.confidence >= self.sure and s.intent != last.intent and self._is_stranger(s, last)
         ]
         own = {k for k in percept.slots if k in last.slots and not self.slot_types.get(k, Slot(k)).shared}
-        asks = bool(fresh) and re.search(
+        asks = re.search(
             r"\b(?:then (?:i|the|please)|instead|what about|how about|take|and the|and if|or the)\b",
             percept.text,
             re.IGNORECASE,
         )
-        asks = asks and any(s.intent not in self.general for s in fresh)
+        asks = asks and (percept.words <= 4 or any(s.intent not in self.general for s in fresh))
         if not surely and (own or asks):
             kept = {k: v for k, v in last.slots.items() if k not in last.filled}
             again = Wish(last.intent, kept | percept.slots, last.text, newest=percept.text)
@@ -341,8 +344,10 @@ class State:
         wishes = [
             Wish(s.intent, dict(s.slots), s.text, s.confidence, percept.others, other=percept.other) for s in fresh
         ]
-        if len(wishes) == 1:
-            wishes[0].slots = dict(percept.slots) | wishes[0].slots
+        if wishes:  # what no part holds belongs to the first
+            elsewhere = {k for w in wishes[1:] for k in w.slots}
+            own = {k: v for k, v in percept.slots.items() if k not in elsewhere}
+            wishes[0].slots = own | wishes[0].slots
         self.add(*sorted(wishes, key=lambda w: w.intent not in self.general))
 
     def _small(self, percept: Percept) -> Wish:

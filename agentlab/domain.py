@@ -51,6 +51,7 @@ PHRASES = {
     "why_proof": "Before that I may not tell or change anything[ (rule {rule})].",
     "refused": "I am sorry, but this is not possible[: {reason}].",
     "already_done": "That is done already.",
+    "still_refused": "I am sorry, it stays as I said. If you like, I can hand you over to a person.",
     "done_so_far": "What you asked for is done. If you need something else, please tell me what.",
     "nothing_found": "I am sorry, I found nothing.",
 }

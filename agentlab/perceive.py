@@ -15,7 +15,7 @@ from typing import Any
 
 LONGEST_READ = 3000  # characters of a message that are read; the rest is kept, and not looked at
 SEGMENT = re.compile(
-    r"(?<=[.!?;])\s+|\n+|;\s*|,?\s+(?:and also|and then|and|also|plus|then|oh and|by the way|btw)[\s,]+|,\s+(?=(?:what|where|how|when|can|could|do|does|is)\b)",
+    r"(?<=\w\w\w\.)\s+|(?<=[!?;])\s+|\n+|;\s*|,?\s+(?:and also|and then|and|also|plus|then|oh and|by the way|btw)[\s,]+|,\s+(?=(?:what|where|how|when|can|could|do|does|is)\b)",
     re.IGNORECASE,
 )
 STRONG_YES = r"(?:yes|yep|yeah|yup|ja|oui|si|y|yess+|aye|go ahead|do it|do that|please do|confirm(?:ed)?|i confirm|absolutely|definitely|of course|correct|that is correct|that'?s correct|proceed)"
@@ -45,12 +45,14 @@ DENIED = re.compile(
     re.IGNORECASE,
 )
 ORDINALS = {"first": 0, "second": 1, "third": 2, "fourth": 3, "1st": 0, "2nd": 1, "3rd": 2, "former": 0, "latter": -1}
+NUMBERS = {word: str(n) for n, word in enumerate("zero one two three four five six seven eight nine ten".split())}
 WORD = re.compile(r"\w+(?:['’]\w+)?")
 BARE = {"yes": "yes", "y": "yes", "no": "no", "n": "no"}  # needs no model
 CURT = 8  # words of an answer to a question, in which the words of a value count more than a model
 OPENING = "opening"
 TOLD, AGREED, UNDER = 0.85, 0.8, 0.5  # how sure a reader of turns must be: of a value, of a yes, of a but
-LIKELY, VERY_SURE = 0.05, 0.96  # of a part's intent: in the whole message, or else in the part alone
+LIKELY, VERY_SURE = 0.1, 0.97  # of a part's intent: in the whole message, or else in the part alone
+ALARMED = 0.85  # of an alarm; where it is less sure, words are looked at as well
 CALM = 0.9  # how sure it must be that there is no alarm, for words not to be looked at as well
 
 
@@ -328,7 +330,7 @@ class Perceiver:
         answer = plain or (answer if answer != "none" and p >= (AGREED if answer == "yes" else TOLD) else "")
         alarm, p = reading.told["alarm"]
         drop, other = reading.says("drop", "drop"), reading.says("other", "other")
-        alarm = alarm if alarm != "none" and p >= TOLD else "" if alarm == "none" and p >= CALM else None
+        alarm = alarm if alarm != "none" and p >= ALARMED else "" if alarm == "none" and p >= CALM else None
         return answer, reading.says("but", "but", UNDER), drop, other, alarm
 
     def _sight(self, text: str, asked: Sequence[str]) -> tuple[tuple[Sighting, ...], Any]:
@@ -410,9 +412,11 @@ def choose_among(text: str, choices: Mapping[str, Any]) -> tuple[bool, Any]:
     (True, 2)
     >>> choose_among("second", {"black": 1, "white": 2}), choose_among("hm", {"black": 1, "white": 2})
     ((True, 2), (False, None))
+    >>> choose_among("the pack of four", {"white 4 pieces": "P1"})
+    (True, 'P1')
     """
     lower, values = DENIED.sub(" ", text).lower(), list(choices.values())
-    words = set(WORD.findall(lower))
+    words = {NUMBERS.get(w, w) for w in WORD.findall(lower)}
     scores = [
         len(words & _telling(label, choices)) + 3 * (str(value).lower() in lower) for label, value in choices.items()
     ]

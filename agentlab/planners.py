@@ -203,6 +203,8 @@ def clarify(context: Context) -> Decision:
     named = [(intents[n], p) for n, p in likely if n in intents and intents[n].title and p >= 0.05]
     choices = {i.title: i.name for i, _ in named[:2]}
     reason = f"{wish.confidence:.2f} is below the threshold {context.threshold:.2f}."
+    if context.state.firm:
+        return Answer("still_refused", {}, reason=f"{reason} What was refused before stays refused.")
     if context.state.done and context.state.last and context.state.misunderstood:
         return Answer("done_so_far", {}, reason=f"{reason} What was asked for before is done.")
     if len(choices) < 2:

@@ -142,7 +142,11 @@ def test_every_agentlab_command_in_the_readme_exists():
     for line in re.findall(r"`agentlab ([^`]+)`", README):
         name, *rest = line.split()
         assert name in commands, line
-        options = {o for p in commands[name].params for o in p.opts}
+        command = commands[name]
+        if inner := getattr(command, "commands", None):  # a group of commands
+            assert rest[0] in inner, line
+            command = inner[rest.pop(0)]
+        options = {o for p in command.params for o in p.opts}
         assert {word for word in rest if word.startswith("--")} <= options, line
     for flag in ("--jobs", "--open"):
         assert flag in {o for p in commands["course"].params for o in p.opts}

@@ -41,7 +41,10 @@ COUNTRIES = {
     "iceland": "IS", "ireland": "IE", "switzerland": "CH", "czechia": "CZ", "czech republic": "CZ", "slovakia": "SK",
     "slovenia": "SI", "croatia": "HR", "hungary": "HU", "romania": "RO", "bulgaria": "BG", "greece": "GR", "cyprus": "CY",
     "malta": "MT", "estonia": "EE", "latvia": "LV", "lithuania": "LT", "luxembourg": "LU", "united kingdom": "GB",
-    "england": "GB", "scotland": "GB", "uk": "GB", "great britain": "GB",
+    "england": "GB", "scotland": "GB", "uk": "GB", "great britain": "GB", "wales": "GB", "nederland": "NL", "belgique": "BE", "belgië": "BE",
+    "deutschland": "DE", "österreich": "AT", "españa": "ES", "italia": "IT", "polska": "PL", "norge": "NO", "sverige": "SE", "danmark": "DK",
+    "suomi": "FI", "schweiz": "CH", "suisse": "CH", "svizzera": "CH", "česko": "CZ", "magyarország": "HU", "românia": "RO", "hrvatska": "HR",
+    "slovenija": "SI", "slovensko": "SK", "lietuva": "LT", "latvija": "LV", "eesti": "EE", "the uk": "GB",
 }  # fmt: skip
 POSTCODE = r"(?:[A-Z]{1,3}-)?(?:[0-9]{4} ?[A-Z]{2}\b|[0-9]{4}-[0-9]{3}|[0-9]{2}-[0-9]{3}|[0-9]{3} [0-9]{2}|[0-9]{4,6}|[0-9]{3}|[A-Z]{1,2}[0-9][0-9A-Z]? ?[0-9][A-Z]{2}|[A-Z][0-9]{2} ?[0-9A-Z]{4}|[A-Z]{3} [0-9]{4})"
 ADDRESS = re.compile(
@@ -55,6 +58,8 @@ SHAPES = {  # of postcodes that only one country has
 NUMBER = r"([1-9]|one|two|three|four|five|six|seven|eight|nine|ten)"
 PIECES = {word: n for n, word in enumerate("zero one two three four five six seven eight nine ten".split())}
 QUANTITIES = (  # how a customer says how many pieces, the surest first
+    rf"\b{NUMBER},? (?:and )?not {NUMBER}\b",
+    rf"\b(?:the|those|these|just|only) {NUMBER}\W*$",
     rf"\b(?:send|return|exchange|swap|give|bring)\s+(?:back\s+)?{NUMBER}\b",
     rf"\b(?:make (?:it|that|them)|(?:change|reduce|lower)\w*(?: (?:it|that|them|the number))? to|down to|only|just|keep|leave)\s+(?:want |need )?{NUMBER}\b",
     rf"\b{NUMBER}\b[^.,;!?]{{0,30}}\b(?:is enough|are enough|should stay|will do|suffices?|instead of|insted of|in place of|rather than)\b",
@@ -323,7 +328,7 @@ class ShopDomain(Domain):
             )
         if len(fitting) == 1:
             return fitting[0]["sku"]
-        same = re.search(r"\b(?:same|identical|new one|replac\w+|anew|again|fresh|working one)\b", _all_said(wish, state), re.IGNORECASE)  # fmt: skip
+        same = re.search(r"\b(?:same|identical|new one|replac\w+|anew|again|fresh|working one|as ordered|right ones?)\b", _all_said(wish, state), re.IGNORECASE)  # fmt: skip
         if (
             wish.intent == "exchange_item"
             and (same or wish.slots.get("reason") in ("faulty", "damaged") or not others)
@@ -332,6 +337,8 @@ class ShopDomain(Domain):
             return None
         if not others:
             return None
+        if wish.intent == "exchange_item" and "reason" not in wish.slots and not fitting:
+            return Ask("reason", reason="Why tells whether the same one or another is wanted.")
         if len(others) == 1 and ANOTHER.search(f"{wish.text} {wish.newest}"):
             return others[0]["sku"]  # there is no other, and it is read back
         return Ask("new_sku", choices={_variant_label(v): v["sku"] for v in (fitting or others)[:5]}, facts={"item": item["name"]}, reason="Which variant?")  # fmt: skip
@@ -369,7 +376,8 @@ class ShopDomain(Domain):
         if kind == "complaint" and not (wish.slots.get("offered") or COMPLAINT.search(wish.text)):
             wish.slots["offered"] = True
             return Answer("complaint_offer", {}, offer="complaint", reason="Nobody asked for it in so many words.")
-        if any(a["kind"] == kind and a.get("order_id") == wish.slots.get("order_id") for a in done):
+        same = ("repair", "estimate") if kind == "repair" else (kind,)
+        if any(a["kind"] in same and a.get("order_id") == wish.slots.get("order_id") for a in done):
             return Answer("already_done", {}, reason="There is such a ticket from this conversation.")
         return kind
 
@@ -524,7 +532,10 @@ class ShopDomain(Domain):
         product = wish.happened.result.value
         if "question" in wish.slots and _covered(product["name"], wish.text) < 0.4 and product["id"] not in wish.text:
             return Answer("help_unknown", {}, offer="talk_to_person", reason="Neither a help page nor a product fits.")
-        facts = replies.product_facts(wish.intent, product, _words(wish.text))
+        said = _words(wish.text) | {
+            str(n) for word, n in PIECES.items() if re.search(rf"\b{word}\b", wish.text, re.IGNORECASE)
+        }
+        facts = replies.product_facts(wish.intent, product, said)
         return Answer(facts["situation"], facts, reason="The product's data.")
 
     def _tell_search_help(self, wish: Wish, state: State, today: dt.date) -> Answer | None:
@@ -666,7 +677,7 @@ def read_address(text: str) -> dict[str, str] | None:
     if not match:
         return None
     street = re.split(r"[?!]\s+|(?<=[0-9])\.\s+|(?<=[a-z]{4})\.\s+", match["street"])[-1]
-    street = re.split(r"\b(?:to|is|at|address|new flat|instead|for)\b[: ]*", street, flags=re.IGNORECASE)[-1].strip(" :,.-")  # fmt: skip
+    street = re.split(r"\b(?:to|is|at|address|new flat|instead|for)\b[: ]*|\b(?:be|live|stay|deliver|it) in\b", street, flags=re.IGNORECASE)[-1].strip(" :,.-")  # fmt: skip
     city = re.split(r"\s+(?:instead|please|thanks|thank|and|is|not|for|because|as|since|if|from)\b", match["city"], flags=re.IGNORECASE)[0].strip()  # fmt: skip
     if not street or not city:
         return None

@@ -291,7 +291,8 @@ def product_facts(intent: str, product: Record, words: set[str]) -> Facts:
     cheapest = min(product["variants"], key=lambda v: v["price_cents"])
     if intent == "product_compatibility":
         return {"situation": "compatibility_facts", "product": product["name"], "features": ", ".join(product["features"][:6])}  # fmt: skip
-    named = [v for v in product["variants"] if words & set(re.findall(r"\w+", f"{v['colour']} {v['size']}".lower()))]
+    shared = [len(words & set(re.findall(r"\w+", f"{v['colour']} {v['size']}".lower()))) for v in product["variants"]]
+    named = [v for v, n in zip(product["variants"], shared, strict=True) if n == max(shared) > 0]
     if intent == "stock_check":
         return _stock(product, named or product["variants"])
     stock = sum(v["stock"] for v in product["variants"])
