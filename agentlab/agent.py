@@ -372,6 +372,7 @@ class Conversation:
             return None
         wish.pending = {"tool": confirm.tool, "arguments": confirm.arguments}
         facts = self.agent.domain.readback(confirm, result.value if result else None, wish, self.state)
+        wish.read_back = f"{confirm.arguments} {facts}"
         return replace(confirm, facts=facts)
 
     def _completed(self, decision: Decision, world: Live | Recorded, turn: TurnTrace) -> Decision:

@@ -55,6 +55,11 @@ class Wish:
     plan: dict[str, Any] | None = None
     filled: set[str] = field(default_factory=set)
     newest: str = ""
+    read_back: str = ""  # the facts with which the pending WRITE was read back
+
+    def agrees_with(self, text: str) -> bool:
+        """Whether a yes names no other number than what was read back: "yes, number 6" is no yes to number 9."""
+        return all(n in self.read_back for n in re.findall(r"\d+", text))
 
     def revise(self, text: str) -> None:
         """No, but something else: what the agent had filled in by itself is filled in anew, by the newest words."""
@@ -168,7 +173,7 @@ class State:
         if self.asks not in (None, CONFIRM):
             return False
         corrects = any(k in percept.slots and percept.slots[k] != v for k, v in top.pending["arguments"].items())
-        if percept.answer == "yes" and not percept.hedged and not corrects:
+        if percept.answer == "yes" and not percept.hedged and not corrects and top.agrees_with(percept.text):
             top.consent = top.pending
             return True
         if percept.answer == "no" and not (percept.other and percept.words < 3):
