@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from agentlab.decisions import Answer, Ask, Call, Decision
 from agentlab.dialogue import INTENT, State, Wish
 from agentlab.domain import Domain, Intent
-from agentlab.toolkit import Toolbox
+from agentlab.toolkit import WRITE, Toolbox
 
 
 @dataclass
@@ -117,17 +117,17 @@ class LanguagePlanner:
 
     The call opens the procedure that the tool belongs to: what must be known before it, and what is said after it, are the
     domain's. Of the arguments only what somebody said is kept. ``none`` from the model means that no tool fits: the
-    domain's fallback answers, or a question does.
+    domain's fallback answers, or a question does. With ``reads_only`` it is offered no tool that changes anything.
     """
 
-    def __init__(self):
-        self.rules = RulePlanner()
+    def __init__(self, reads_only: bool = False):
+        self.rules, self.reads_only = RulePlanner(), reads_only
 
     def propose(self, context: Context) -> Decision:
         wish = context.state.top
         if wish.plan is not None or context.choose is None or wish.intent in context.domain.small_talk:
             return self.rules.propose(context)
-        chosen = context.choose(self.request(wish, context), tools_for_prompt(context))
+        chosen = context.choose(self.request(wish, context), tools_for_prompt(context, self.reads_only))
         wish.plan, wish.confidence = dict(chosen or {"name": ""}), 1.0
         if chosen is None:
             return self._none(wish, context)
@@ -174,10 +174,13 @@ def is_said(name: str, value: Any, context: Context) -> bool:
 
 
 class HybridPlanner:
-    """Rules where the understanding is sure and the domain has a procedure; else the language model; else a question."""
+    """Rules where the understanding is sure and the domain has a procedure; else the language model; else a question.
+
+    So small a language model guesses where the understanding does not know, so it may look something up, but begins no change.
+    """
 
     def __init__(self):
-        self.rules, self.language = RulePlanner(), LanguagePlanner()
+        self.rules, self.language = RulePlanner(), LanguagePlanner(reads_only=True)
 
     def propose(self, context: Context) -> Decision:
         wish = context.state.top
@@ -212,8 +215,8 @@ def clarify(context: Context) -> Decision:
     return Ask(INTENT, {"situation": "which_intent"}, choices, reason=reason, confidence=round(wish.confidence, 3))
 
 
-def tools_for_prompt(context: Context) -> list[dict[str, Any]]:
+def tools_for_prompt(context: Context, reads_only: bool = False) -> list[dict[str, Any]]:
     """The tools that a model may choose from, as name, description and parameters."""
     policy = context.domain.policy
     hidden = {policy.hand_over, policy.verification.tool if policy.verification else ""}
-    return [{"name": t.name, "description": t.description, "parameters": t.schema} for t in context.box if t.name not in hidden]  # fmt: skip
+    return [{"name": t.name, "description": t.description, "parameters": t.schema} for t in context.box if t.name not in hidden and not (reads_only and t.effect is WRITE)]  # fmt: skip

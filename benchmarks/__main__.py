@@ -2,11 +2,12 @@
 
 import sys
 
-from benchmarks import finetune, language, readme, toolkit, understanding
+from benchmarks import agent, finetune, language, readme, toolkit, understanding
 
 if __name__ == "__main__":
     finetune.main(sys.argv[1:])
     understanding.main([])
     toolkit.main([])
     language.main([])
+    agent.main([])
     readme.write()

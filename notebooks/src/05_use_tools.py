@@ -1007,4 +1007,4 @@ quiz("tools.quiz_bottleneck")
 # - **Medium:** give `find_shapes` a rule for telephone numbers. Choose it on the train part, and measure `merged_f1` again.
 # - **Hard:** write an MCP server in another language that offers one tool, and add it to a toolbox with `add_mcp_tools`. What happens to a call when you kill it?
 #
-# **Next:** lesson 06 puts it together: an agent that perceives, decides, acts and answers. (It is being written.)
+# **Next:** [06 · The agent](06_the_agent.ipynb) puts it together: an agent that perceives, decides, acts and answers.
