@@ -84,6 +84,7 @@ def figures(report: Report) -> dict:
     tokens = [e.tokens for o in report.outcomes for e in o.transcript]
     return {
         "pass_1": round(score.pass_1, 4),
+        "pass_k": round(score.pass_k, 4),
         "interval": [round(low, 4), round(high, 4)],
         "changes": {"runs": len(changes) * report.seeds, "won": sum(report.successes(changes))},
         "violations": report.violations,
