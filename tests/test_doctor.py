@@ -1,6 +1,7 @@
 import json
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from agentlab import assets, cli, course, device, doctor
@@ -97,3 +98,19 @@ def test_the_speed_test_measures():
     assert machine.cores >= 1
     assert machine.memory_gib > 0.5
     assert machine.dtype in ("float32", "bfloat16", "float16")
+
+
+def test_the_number_type_is_the_one_that_this_cpu_multiplies_faster(monkeypatch):
+
+    for gain, expected in ((0.5, "float32"), (1.1, "float32"), (2.0, "bfloat16")):
+        monkeypatch.setattr(device, "bfloat16_gain", lambda gain=gain: gain)
+        assert str(device.training_dtype(torch.device("cpu"))) == f"torch.{expected}"
+
+
+def test_asking_the_cpu_leaves_random_numbers_and_threads_as_they_were():
+
+    torch.manual_seed(3)
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    assert 0.05 < device.bfloat16_gain.__wrapped__(2) < 20
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
