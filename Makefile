@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 # Threads that spin while they wait cost several times the time as soon as anything else runs.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: course lab test notebooks bench bundle setup lock clean
+.PHONY: course lab demo test notebooks bench bundle site slides setup lock clean
 
 setup:
 	@AGENTLAB_VENV=$(VENV) $(PYTHON) agentlab/bootstrap.py
@@ -15,6 +15,9 @@ course: setup
 
 lab: setup
 	@$(BIN)/agentlab lab
+
+demo: setup
+	@$(BIN)/agentlab demo
 
 test: setup
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python -m pytest -n 2
@@ -29,6 +32,12 @@ bench: setup
 FOLDER ?= out/bundle
 bundle: setup
 	@$(BIN)/agentlab bundle $(FOLDER)
+
+site: setup
+	@$(BIN)/agentlab site
+
+slides: setup
+	@$(BIN)/agentlab slides
 
 # The lock is what a fresh resolution of pyproject.toml gives: a throw-away environment, frozen.
 lock:

@@ -429,7 +429,9 @@ def load_tagger():
 
     folder = build_once(f"nltk-tagger-{key}", build, lambda f: (f / "tagger.json").is_file())
     tagger = PerceptronTagger(load=False)
-    tagger.decode_json_params(json.loads((folder / "tagger.json").read_text()))
+    weights, tagger.tagdict, classes = json.loads((folder / "tagger.json").read_text())
+    tagger.model.weights, tagger.classes = weights, set(classes)  # by hand: NLTK 3.9.1 has no method for it
+    tagger.model.classes = tagger.classes
     return tagger
 
 

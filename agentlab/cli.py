@@ -1,4 +1,4 @@
-"""The command line: `agentlab chat | course | lab | doctor | evaluate | mcp | progress`."""
+"""The command line: `agentlab chat | course | lab | doctor | evaluate | mcp | progress | site | slides`."""
 
 from __future__ import annotations
 
@@ -101,6 +101,18 @@ def lab(context: typer.Context) -> None:
     waiting = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY") or "passive"}  # see `course`
     environment = {**os.environ, **waiting, "JUPYTER_CONFIG_PATH": os.pathsep.join(filter(None, settings))}
     raise typer.Exit(subprocess.call(command, cwd=notebook_folder(), env=environment))
+
+
+@app.command()
+def demo(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Of 127.0.0.1.")] = 8866,
+    ready: Annotated[int, typer.Option(min=1, help="Kernels that wait for visitors.")] = 1,
+    browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
+) -> None:
+    """Serve the shop's agent as a page: a chat and what is behind each reply, only to this machine."""
+    from agentlab.demo import serve
+
+    raise typer.Exit(serve(port, ready, browser))
 
 
 @app.command()
@@ -274,6 +286,42 @@ def _assistant():
     from agentlab.assistant import load_assistant
 
     return load_assistant()
+
+
+# --- to read and to show -------------------------------------------------------------------------------------
+
+
+@app.command()
+def site(
+    out: Annotated[Path, typer.Option(help="Folder of the site; what it holds from before is replaced.")] = Path(
+        "out/site"
+    ),
+    open_page: Annotated[bool, typer.Option("--open", help="Open the first page in a browser.")] = False,
+) -> None:
+    """Write the course as a website from the notebooks as they are; it needs no network and no server."""
+    from agentlab.site import build_site
+
+    page = build_site(out)
+    print(
+        f"{len(list(page.parent.glob('*.html')))} pages. Open {page} in a browser, or put the folder on any web server."
+    )
+    if open_page:
+        webbrowser.open(page.resolve().as_uri())
+
+
+@app.command()
+def slides(
+    lessons: Annotated[list[str] | None, typer.Argument(help="Names or numbers, such as 01; all if none.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the slides.")] = Path("out/slides"),
+    open_page: Annotated[bool, typer.Option("--open", help="Open the first lesson's slides in a browser.")] = False,
+) -> None:
+    """Write slides for teaching from the notebooks as they are: headings, questions, figures, exercises."""
+    from agentlab.slides import write_slides
+
+    pages = write_slides(lessons, out)
+    print("\n".join(map(str, pages)))
+    if open_page:
+        webbrowser.open(pages[0].resolve().as_uri())
 
 
 # --- for teachers --------------------------------------------------------------------------------------------

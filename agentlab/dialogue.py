@@ -18,6 +18,10 @@ from agentlab.toolkit import ToolResult
 CONFIRM, INTENT = "confirm", "intent"  # what may be asked for beside slots
 OUT_OF_SCOPE, NOTHING, DROPPED, MORE = "out_of_scope", "nothing", "dropped", "more"
 REQUEST = re.compile(r"\?|\b(?:i want|i need|i(?:'d| would) like|can you|could you)\b", re.IGNORECASE)
+NUMBERS = {  # above ten, where a word is a house number or a sum; smaller ones are also said of pieces ("yes, both of the two")
+    **{w: n for n, w in enumerate("eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split(), 11)},
+    **{w: 10 * n for n, w in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)},
+}  # fmt: skip
 KEEP = re.compile(r"\b(?:don'?t|do not|never|keep|leave|thanks|thank you|stop|later|not now)\b", re.IGNORECASE)
 
 
@@ -59,7 +63,10 @@ class Wish:
 
     def agrees_with(self, text: str) -> bool:
         """Whether a yes names no other number than what was read back: "yes, number 6" is no yes to number 9."""
-        return all(n in self.read_back for n in re.findall(r"\d+", text))
+        named = re.findall(r"\d+", text) + [
+            str(NUMBERS[w]) for w in re.findall(r"[a-z]+", text.lower()) if w in NUMBERS
+        ]
+        return all(n in self.read_back for n in named)
 
     def revise(self, text: str) -> None:
         """No, but something else: what the agent had filled in by itself is filled in anew, by the newest words."""
@@ -297,7 +304,7 @@ class State:
         ]
         own = {k for k in percept.slots if k in last.slots and not self.slot_types.get(k, Slot(k)).shared}
         asks = re.search(
-            r"\b(?:then (?:i|the|please)|instead|what about|how about|take|and the|and if|or the)\b",
+            r"\b(?:then|instead|what about|how about|take|and the|and if|or the|it is|will do|at least)\b",
             percept.text,
             re.IGNORECASE,
         )
@@ -324,6 +331,8 @@ class State:
         if waiting and self._misheard(seen, percept, top):
             return True
         asks = "?" in percept.text or REQUEST.search(percept.text)
+        if top is None and self.done and not asks and percept.words <= 4 and seen.confidence < 0.5:
+            return False  # "an estimate is fine": a word on what was done
         if waiting and (seen.confidence < (self.sure if not self.asks else 0.9 if asks else 0.97) or percept.drop):
             return False
         if waiting and seen.intent == top.intent:

@@ -367,18 +367,21 @@ def fit(
     trackers: Sequence[str] = (),
     bar: bool = True,
     save_every: int = 0,
+    on_step: Callable[[dict], Any] | None = None,
 ) -> History:
     """Train ``reader`` in place and return what happened; the best weights on ``validation`` are restored at the end.
 
     ``score`` says how good a reader is (larger is better; by default minus the validation loss). With ``folder`` a
     checkpoint is written after every epoch and every ``save_every`` steps, and a training that was interrupted goes on
     where it was; a checkpoint of other data or another configuration is refused. ``trackers`` names Accelerate's
-    trackers, such as tensorboard or wandb.
+    trackers, such as tensorboard or wandb. ``on_step`` is told of every step (see `Training.step_row`); where it gives something
+    true the training stops, and the best weights of the epochs that were finished are kept, or those of now before the first
+    was.
     Raises `TrainingError` for data that does not fit the reader and for a loss that is not a number.
     """
     from agentlab.device import release_memory
 
-    training = Training(reader, train, validation, config, folder, score, on_epoch, trackers, bar, save_every)
+    training = Training(reader, train, validation, config, folder, score, on_epoch, trackers, bar, save_every, on_step)
     history = training.run()
     del training
     release_memory()
@@ -397,13 +400,14 @@ class Training:
 
     def __init__(
         self, reader, train, validation=(), config=None, folder=None, score=None, on_epoch=None, trackers=(), bar=True,
-        save_every=0,
+        save_every=0, on_step=None,
     ):  # fmt: skip
         from accelerate import Accelerator
 
         config = config or self.new_config()
         self.reader, self.train, self.validation, self.config = reader, list(train), list(validation), config
         self.score, self.on_epoch, self.bar, self.save_every = score, on_epoch, bar, save_every
+        self.on_step, self.stopping, self.cut_short = on_step, False, False
         self.folder = Path(folder) if folder else None
         self.check()
         for name in trackers:
@@ -529,8 +533,10 @@ class Training:
         with self.progress() as bar:
             while self.epoch < self.config.epochs:
                 self.one_epoch(bar)
-                if self.end_epoch():
+                if self.cut_short or self.end_epoch() or self.stopping:
                     break
+        if self.stopping:
+            self.note_stop()
         if self.best is not None:
             self.load_state(self.best)
         self.finish()
@@ -567,7 +573,26 @@ class Training:
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             if self.folder and self.save_every and self.history.steps % self.save_every == 0:
                 self.save()
+            if self.on_step and self.on_step(self.step_row(loss)):
+                self.stopping, self.cut_short = True, self.batch_number < len(batches)
+                if self.cut_short:
+                    return
         self.train_loss = self.loss_sum / len(batches)
+
+    def step_row(self, loss: float) -> dict[str, float]:
+        """What `on_step` is told: step of steps, epoch (from 1), loss, learning rate, items so far, seconds of the steps."""
+        return {
+            "step": self.history.steps, "steps": self.steps, "epoch": self.epoch + 1, "loss": loss,
+            "learning_rate": max(g["lr"] for g in self.optimizer.param_groups),
+            "examples": self.history.examples, "seconds": self.history.seconds,
+        }  # fmt: skip
+
+    def note_stop(self) -> None:
+        """After `on_step` asked for an end: keep a checkpoint to go on from, and say where that was."""
+        if self.folder and self.cut_short:
+            self.save()
+        kept = f"best was epoch {self.history.best_epoch}" if self.best is not None else "the weights are those of now"
+        self.history.stopped = f"asked to stop in step {self.history.steps} of {self.steps}; {kept}"
 
     def one_step(self, rows: list[int]) -> float:
         """One update on these messages. Where memory is short, the batch is cut into more parts and tried again."""

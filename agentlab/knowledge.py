@@ -1,9 +1,11 @@
-"""The shop's help articles and three ways to find the one that answers a question: words, meaning, and both together.
+"""The shop's help articles and resolved tickets, and ways to find the article that answers a question.
 
 Words (``tfidf``): stems and pairs of stems, weighted by how rare they are. Meaning (``encoder``): the course's sentence
 encoder; an article is as near as its nearest passage and its whole text, half each. Both (``fused``): a weighted sum.
+`HybridIndex` adds the tickets and takes BM25 for the words; it is the first stage of `agentlab.answers`.
 
-Not covered: very many articles; then an approximate index of neighbours takes the place of the matrix product.
+Not covered: very many articles; then an approximate index of neighbours takes the place of the matrix product
+(``benchmarks/retrieval.py``).
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -20,11 +22,14 @@ import numpy as np
 import yaml
 
 from agentlab.corpus import data_folder, read_text, read_yaml
-from agentlab.errors import DataError, UnknownName
+from agentlab.errors import AgentLabError, DataError, UnknownName
+from agentlab.retrieval import BM25, cosine, stem
 
 METHODS = ("tfidf", "encoder", "fused")
 PARTS = ("train", "development", "test")
 WORDS_WEIGHT = 0.5  # of tfidf in fused; like all else here chosen on train and development
+KNOWS = 0.24  # a page that fits a question less well than this does not answer it; chosen on train and development
+TICKETS_WEIGHT, BM25_WEIGHT = 0.25, 0.02  # of `HybridIndex`
 FRONT_MATTER = re.compile(r"---\n(.*?)\n---\n(.*)", re.DOTALL)
 
 
@@ -61,6 +66,20 @@ class Question:
     text: str
     article: str
     part: str
+    kind: str = ""  # of a question that no article answers: near, other, world, nonsense or foreign
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A case that was resolved: what was asked, how it ended, and the id of the help article that says so."""
+
+    question: str
+    resolution: str
+    article: str
+
+    @property
+    def text(self) -> str:
+        return f"{self.question} {self.resolution}"
 
 
 @dataclass(frozen=True)
@@ -100,8 +119,32 @@ def load_questions(part: str, answerable: bool = True, folder: str | Path | None
         raise UnknownName("part", part, PARTS)
     folder = Path(folder) if folder else data_folder() / "knowledge"
     entries = read_yaml(folder / ("questions.yml" if answerable else "unanswerable.yml"))
-    found = [Question(e["question"], e.get("article", ""), e["part"]) for e in entries]
+    found = [Question(e["question"], e.get("article", ""), e["part"], e.get("kind", "")) for e in entries]
     return [q for q in found if q.part == part]
+
+
+def load_tickets(file: str | Path | None = None, articles: Sequence[Article] | None = None) -> list[Ticket]:
+    """The resolved tickets; raises `DataError` for an entry that is malformed or names an article that does not exist.
+
+    >>> load_tickets()[0].article
+    'cancel-order'
+    """
+    file = Path(file) if file else data_folder() / "knowledge" / "tickets.yml"
+    entries, keys = read_yaml(file), {"question", "resolution", "article"}
+    known = {a.id for a in (load_articles() if articles is None else articles)}
+    if not isinstance(entries, list):
+        raise DataError("expected a list of tickets.", file)
+    for n, entry in enumerate(entries, 1):
+        if not isinstance(entry, dict) or set(entry) != keys:
+            found = ", ".join(map(str, entry)) if isinstance(entry, dict) else repr(entry)
+            raise DataError(f"ticket {n} needs exactly the keys question, resolution, article; found {found}.", file)
+        if not all(isinstance(v, str) and v.strip() for v in entry.values()):
+            raise DataError(
+                f"ticket {n}: each of question, resolution, article must be a text that is not empty.", file
+            )
+        if entry["article"] not in known:
+            raise DataError(f"ticket {n} names the article {entry['article']!r}, which does not exist.", file)
+    return [Ticket(**entry) for entry in entries]
 
 
 # --- searching -----------------------------------------------------------------------------------------------
@@ -171,6 +214,95 @@ class HelpIndex:
         return self.articles[article].passages[int(passages[own].argmax())]
 
 
+class HybridIndex:
+    """Articles found by words and meaning, in their own texts and in the tickets that they resolved.
+
+    The score of an article is half the cosine of its nearest passage, half that of its whole text, a quarter of its nearest
+    ticket's, and its BM25 score (text and tickets as one) times `BM25_WEIGHT`. Weights chosen on train and development.
+
+    >>> index = HybridIndex(load_articles(), load_tickets())
+    >>> index.articles[int(index.scores(["can I send back an opened radio"])[0].argmax())].id
+    'opened-boxes'
+    """
+
+    def __init__(
+        self,
+        articles: Sequence[Article],
+        tickets: Sequence[Ticket] = (),
+        read: Callable[[Sequence[str]], np.ndarray] | None = None,
+    ):
+        self.read = read  # questions to vectors; the course's encoder where there is none
+        if not articles:
+            raise AgentLabError("The index is empty: it needs at least one article.")
+        self.articles, self.tickets = list(articles), list(tickets)
+        place = {a.id: n for n, a in enumerate(self.articles)}
+        self.passages = [f"{a.title}\n{p}" for a in self.articles for p in a.passages]
+        self.owner = np.array([n for n, a in enumerate(self.articles) for _ in a.passages])  # (P,)
+        self._solved = [t for t in self.tickets if t.article in place]
+        self._ticket_owner = np.array([place[t.article] for t in self._solved], dtype=int)
+
+    @cached_property
+    def vectors(self) -> dict[str, np.ndarray]:
+        """Embeddings of passages, whole articles and tickets; in the cache under a hash of the texts."""
+        from agentlab.assets import embed_once
+
+        texts = {"passages": self.passages, "whole": [f"{a.title}\n{a.text}" for a in self.articles],
+                 "tickets": [t.text for t in self._solved]}  # fmt: skip
+        return {name: embed_once(own) for name, own in texts.items() if own}
+
+    @cached_property
+    def words(self) -> BM25:
+        """BM25 over the articles, each with its title twice and its tickets."""
+        solved = [[t.text for t in self._solved if t.article == a.id] for a in self.articles]
+        return BM25(["\n".join([a.title, a.title, a.text, *own]) for a, own in zip(self.articles, solved, strict=True)])
+
+    def scores(self, questions: Sequence[str]) -> np.ndarray:
+        """How well each article fits each question: (questions, articles)."""
+        meaning = {name: cosine(self._read(questions), own) for name, own in self.vectors.items()}
+        scores = (best_of_each(meaning["passages"], self.owner, len(self.articles)) + meaning["whole"]) / 2
+        if "tickets" in meaning:
+            scores = scores + TICKETS_WEIGHT * best_of_each(meaning["tickets"], self._ticket_owner, len(self.articles))
+        return scores + self.word_scores(questions)
+
+    def word_scores(self, questions: Sequence[str]) -> np.ndarray:
+        """The part of the scores that words alone have: (questions, articles)."""
+        return BM25_WEIGHT * self.words.scores(questions)
+
+    def passage_scores(self, questions: Sequence[str]) -> np.ndarray:
+        """The cosine of each passage with each question: (questions, passages)."""
+        return cosine(_embedded(tuple(questions)), self.vectors["passages"])
+
+    def torch_scores(self, vectors):
+        """The part of the scores that meaning has, from question vectors of length one, so that gradients flow: (B, D) to (B, A)."""
+        import torch
+
+        def best(name: str, owner: np.ndarray):
+            near = vectors @ torch.as_tensor(self.vectors[name], dtype=vectors.dtype, device=vectors.device).T
+            place = torch.as_tensor(owner, device=vectors.device).expand(len(near), -1)
+            return near.new_zeros(len(near), len(self.articles)).scatter_reduce(1, place, near, "amax", include_self=False)  # fmt: skip
+
+        whole = torch.as_tensor(self.vectors["whole"], dtype=vectors.dtype, device=vectors.device)
+        scores = (best("passages", self.owner) + vectors @ whole.T) / 2
+        if "tickets" in self.vectors:
+            scores = scores + TICKETS_WEIGHT * best("tickets", self._ticket_owner)
+        return scores
+
+    def _read(self, questions: Sequence[str]) -> np.ndarray:
+        return _embedded(tuple(questions)) if self.read is None else self.read(list(questions))
+
+
+def best_of_each(scores: np.ndarray, owner: np.ndarray, owners: int) -> np.ndarray:
+    """The best score of each owner's items, or 0 for an owner without any: (Q, N) to (Q, owners).
+
+    >>> best_of_each(np.array([[0.1, 0.7, 0.3]]), np.array([0, 0, 2]), 3).tolist()
+    [[0.7, 0.0, 0.3]]
+    """
+    best = np.zeros((len(scores), owners))
+    for n in np.unique(owner):
+        best[:, n] = scores[:, owner == n].max(1)
+    return best
+
+
 @lru_cache(maxsize=32)
 def _embedded(texts: tuple[str, ...]) -> np.ndarray:
     from agentlab.assets import embed
@@ -198,7 +330,7 @@ def stems_and_pairs(text: str) -> list[str]:
     >>> stems_and_pairs("Returning my parcels")
     ['return', 'my', 'parcel', 'return my', 'my parcel']
     """
-    stems = [_stem(w) for w in re.findall(r"\w+", text.lower())]
+    stems = [stem(w) for w in re.findall(r"\w+", text.lower())]
     return stems + [f"{a} {b}" for a, b in itertools.pairwise(stems)]
 
 
@@ -231,15 +363,3 @@ def _known(method: str) -> str:
     if method not in METHODS:
         raise UnknownName("method", method, METHODS)
     return method
-
-
-@lru_cache(maxsize=20_000)
-def _stem(word: str) -> str:
-    return _stemmer().stem(word)
-
-
-@lru_cache(maxsize=1)
-def _stemmer():
-    from agentlab.assets import load_nltk
-
-    return load_nltk().stem.SnowballStemmer("english")

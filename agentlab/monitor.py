@@ -15,7 +15,7 @@ from agentlab.news import News
 from agentlab.show import COLOURS, figure_html, new_figure, say, show_figure, show_table
 from agentlab.stream import STEP_HOURS, STEPS_A_DAY, Quarter, Told, count
 from agentlab.ui import live
-from agentlab.watch import SURGE, Alarm, alarms_of, behind, cusum, usual
+from agentlab.watch import SURGE, Alarm, alarms_of, behind, cusum, usual, week_shape
 
 MOST_MESSAGES = 12
 SPEEDS = {"3 hours a tick": 3, "12 hours a tick": 12, "a day a tick": 24, "a week a tick": 168}
@@ -105,7 +105,7 @@ class Monitor:
         steps = max(STEPS_A_DAY, int(hour // STEP_HOURS))
         days = np.arange(steps) / STEPS_A_DAY
         counts, expected = self.counts.negative[row : row + 1], self.expected[row : row + 1]
-        score = cusum(counts, expected, self.extra, 1.5 * self.threshold)[0, :steps]
+        score = cusum(counts, expected, self.extra, 1.5 * self.threshold, week_shape(self.counts.everything))[0, :steps]
         figure, (left, right) = new_figure(8.5, 2.6, columns=2)
         whole = steps // STEPS_A_DAY * STEPS_A_DAY
         by_day, usually = (x[0, :whole].reshape(-1, STEPS_A_DAY).sum(1) for x in (counts, expected))

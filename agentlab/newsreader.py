@@ -19,7 +19,7 @@ import numpy as np
 from agentlab import assets, corpus, evaluate, finetune, heads, news
 from agentlab.device import training_dtype
 from agentlab.errors import AgentLabError
-from agentlab.stream import Told
+from agentlab.stream import Told, company_subject, topic_subject
 
 MAX_TOKENS = 96
 FORMAT = 1  # of the saved files
@@ -83,15 +83,22 @@ class NewsReader:
         return {head: rows.numpy() for head, rows in heads.probabilities(self.reader, items, self.heads).items()}
 
     def told(self, texts: Sequence[str]) -> list[Told]:
-        """What counts of each text on a stream: for whom it is negative, its topic, and whether it is negative at all."""
-        return [
-            Told(
-                tuple(r.company for r in found if r.company and r.sentiment == "negative"),
-                found[0].topic,
-                any(r.sentiment == "negative" for r in found),
-            )
-            for found in self(texts)
-        ]
+        """What counts of each text on a stream, by how probable it is: as negative for each company that it names, and on each topic."""
+        sides = [(n, company) for n, text in enumerate(texts) for company in self._named(text)]
+        p = self.probabilities([texts[n] for n, _ in sides], [company for _, company in sides])
+        negative = p["sentiment"][:, self.heads["sentiment"].index("negative")]
+        rows: list[list[int]] = [[] for _ in texts]
+        for row, (n, _) in enumerate(sides):
+            rows[n].append(row)
+        return [self._told({sides[r][1]: float(negative[r]) for r in own}, p["topic"][own].mean(0)) for own in rows]
+
+    def _told(self, negative: Mapping[str, float], topics: np.ndarray) -> Told:
+        bad = {company_subject(c): p for c, p in negative.items() if c}
+        calm = {subject: 1 - p for subject, p in bad.items()}
+        worst = max(negative.values())
+        for topic, p in zip(self.heads["topic"], topics, strict=True):
+            bad[topic_subject(topic)], calm[topic_subject(topic)] = float(p) * worst, float(p) * (1 - worst)
+        return Told(bad, calm)
 
     def scores(self, items: Sequence[news.News]) -> dict[str, float]:
         """Macro F1 of sentiment and topic on labelled items."""
@@ -153,8 +160,12 @@ def load(recipe: finetune.Config | None = None, seed: int = 0) -> NewsReader:
 
     Without a recipe it is `RECIPE`, or `QUICK` where ``AGENTLAB_UNDERSTANDING`` says quick, as the quick profile does.
     """
-    quick = os.environ.get("AGENTLAB_UNDERSTANDING") == "quick"
-    return _load(replace(recipe or (QUICK if quick else RECIPE), seed=seed))
+    return _load(replace(recipe or usual_recipe(), seed=seed))
+
+
+def usual_recipe() -> finetune.Config:
+    """`QUICK` where ``AGENTLAB_UNDERSTANDING`` says quick, else `RECIPE`."""
+    return QUICK if os.environ.get("AGENTLAB_UNDERSTANDING") == "quick" else RECIPE
 
 
 @assets.loaded_once
@@ -221,27 +232,58 @@ def read_columns(batch: Mapping[str, np.ndarray], reader: NewsReader) -> dict[st
     return {**batch, "company": np.array(companies, dtype=object), **told, "negative": negative}
 
 
+class TimedReader(BatchReader):
+    """A `BatchReader` that also notes who read each batch, and from when to when (seconds since 1970): starting is not reading."""
+
+    def __call__(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        began = time.time()
+        told = super().__call__(batch)
+        rows = len(told["text"])
+        noted = {"worker": os.getpid(), "began": began, "ended": time.time()}
+        return {**told, **{name: np.full(rows, value) for name, value in noted.items()}}
+
+
 def read_with_ray(
-    texts: Sequence[str], workers: int = 2, batch: int = 256, recipe: finetune.Config | None = None
+    texts: Sequence[str],
+    workers: int = 2,
+    batch: int = 256,
+    recipe: finetune.Config | None = None,
+    step: type[BatchReader] = BatchReader,
 ) -> dict[str, np.ndarray]:
     """The same columns by Ray Data: each worker holds a reader of its own, on this machine or on those of a running cluster.
 
-    Raises `AgentLabError` where Ray is not installed.
+    Where no Ray is running, one is started on this machine with as many cores as workers, and ended afterwards. ``step`` is
+    what each worker makes and calls. Raises `AgentLabError` where Ray is not installed, or where there is nothing to read.
     """
+    if not len(texts):
+        raise AgentLabError("There is nothing to read: the list of texts is empty.")
     try:
         import ray
         import ray.data
     except ImportError:
         raise AgentLabError('Reading on many machines needs Ray: `pip install "ray[data]"`.') from None
-    if not ray.is_initialized():
-        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
-    data = ray.data.from_items([{"place": n, "text": text} for n, text in enumerate(texts)], override_num_blocks=4 * workers)  # fmt: skip
-    read = data.map_batches(
-        BatchReader, fn_constructor_args=(recipe, 1), batch_size=batch, num_cpus=1,
-        compute=ray.data.ActorPoolStrategy(size=workers),
-    )  # fmt: skip
-    rows = sorted(read.take_all(), key=lambda row: row["place"])
-    return {name: np.array([row[name] for row in rows]) for name in ("text", "company", "sentiment", "topic", "negative")}  # fmt: skip
+    ours = not ray.is_initialized()
+    if ours:
+        ray.init(
+            address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
+            object_store_memory=200 * 2**20, _node_ip_address="127.0.0.1",
+        )  # fmt: skip
+    try:
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.wait_for_min_actors_s = 300  # all workers are ready before the first batch is given out
+        recipe = recipe or usual_recipe()  # what a worker elsewhere could not know
+        load(recipe)  # trained and in the cache before several workers ask for it at once
+        rows = [{"place": n, "text": text} for n, text in enumerate(texts)]
+        data = ray.data.from_items(rows, override_num_blocks=max(workers, len(texts) // batch))
+        read = data.map_batches(
+            step, fn_constructor_args=(recipe, 1), batch_size=batch, num_cpus=1, compute=ray.data.ActorPoolStrategy(size=workers),
+        )  # fmt: skip
+        told = sorted(read.take_all(), key=lambda row: row["place"])
+    finally:
+        if ours:
+            ray.shutdown()
+    return {name: np.array([row[name] for row in told]) for name in told[0] if name != "place"}
 
 
 @dataclass(frozen=True)
@@ -267,3 +309,9 @@ def measure_speed(reader: NewsReader, texts: Iterable[str], batch: int = 256) ->
     for start in range(0, len(column), batch):
         read_columns({"text": column[start : start + batch]}, reader)
     return Speed(len(texts), time.perf_counter() - began)
+
+
+def measure_ray(texts: Sequence[str], workers: int, batch: int = 256, recipe: finetune.Config | None = None) -> Speed:
+    """How fast so many Ray workers of one core each read texts, from the first batch's beginning to the last one's end."""
+    told = read_with_ray(texts, workers, batch, recipe, TimedReader)
+    return Speed(len(texts), float(told["ended"].max() - told["began"].min()))

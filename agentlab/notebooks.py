@@ -1,7 +1,8 @@
 """Notebooks from their reviewed sources: build, check the form, put solutions in place of stubs.
 
 A source is a jupytext ``py:percent`` file in ``notebooks/src/``. `python -m agentlab.notebooks` runs each as a
-learner would and writes ``notebooks/*.ipynb`` with outputs; `--check` only says what is out of step.
+learner would and writes ``notebooks/*.ipynb`` with outputs; `--check` only says what is out of step, `--home` only
+writes the badge and the set-up cell anew, which `agentlab.home` makes from the repository's address.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from agentlab.errors import LessonError, UnknownName
+from agentlab.home import stamp
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_BYTES = 500_000
@@ -53,6 +55,7 @@ def check_lesson(name: str) -> str:
 def read_source(path: str | Path):
     """A ``py:percent`` source as a notebook without outputs, with cell ids that depend on the place alone.
 
+    The badge and the set-up cell, of which a source holds only the place, are written by `agentlab.home`.
     Raises `LessonError` with the line of the file for a source that is missing, empty or not Python.
     """
     import jupytext
@@ -76,6 +79,7 @@ def read_source(path: str | Path):
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number:03d}"
         cell["metadata"] = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
+    stamp(notebook, path.stem)
     return notebook
 
 
@@ -311,10 +315,22 @@ def build(name: str, profile: str = "cpu") -> Path:
     return path
 
 
+def stamp_built(name: str) -> Path:
+    """Write the badge and the set-up cell of a built notebook anew, without running it: both have no output."""
+    import nbformat
+
+    path = notebook_folder() / f"{name}.ipynb"
+    built = read_notebook(path)
+    stamp(built, name)
+    nbformat.write(built, path)
+    return path
+
+
 def main(arguments: list[str]) -> int:
-    """``python -m agentlab.notebooks [--check] [LESSON ...]``"""
-    check = "--check" in arguments
-    names = [n for n in source_names() if not (chosen := [a for a in arguments if a != "--check"]) or n in chosen]
+    """``python -m agentlab.notebooks [--check | --home] [LESSON ...]``"""
+    check, home = "--check" in arguments, "--home" in arguments
+    chosen = [a for a in arguments if not a.startswith("--")]
+    names = [n for n in (lesson_names() if home else source_names()) if not chosen or n in chosen]
     failures = 0
     for name in names:
         if check:
@@ -327,7 +343,7 @@ def main(arguments: list[str]) -> int:
             failures += bool(problems)
             print(f"{name}: {'; '.join(problems) or 'ok'}")
         else:
-            print(f"{build(name).relative_to(ROOT)} written")
+            print(f"{(stamp_built if home else build)(name).relative_to(ROOT)} written")
     return 1 if failures else 0
 
 

@@ -7,7 +7,7 @@ not. Hours run from the quarter's first midnight; counts are arrays (S, T), subj
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -16,7 +16,7 @@ import numpy as np
 from agentlab.errors import AgentLabError
 from agentlab.news import SENTIMENTS, News, PlacedEvent
 
-STEP_HOURS = 3
+STEP_HOURS = 1
 STEPS_A_DAY = 24 // STEP_HOURS
 STEPS_A_WEEK = 7 * STEPS_A_DAY
 # how much news comes in each hour of a day, and on Saturday and Sunday against a weekday
@@ -213,53 +213,71 @@ def written_quarter(items: Sequence[News], events: Sequence[PlacedEvent], first_
 
 @dataclass(frozen=True)
 class Told:
-    """What counts of an item: the companies for whom it is negative, the topic, and whether it is negative at all."""
+    """What an item tells of each subject that it is about: by how much it counts as negative there (0 to 1), and as other news."""
 
-    negative_for: tuple[str, ...]
-    topic: str
-    negative: bool
+    bad: Mapping[str, float]
+    calm: Mapping[str, float] = field(default_factory=dict)
+
+
+def certain(negative_for: Sequence[str], topic: str, negative: bool, calm_for: Sequence[str] = ()) -> Told:
+    """What is told without a doubt: companies for whom an item is negative, its topic, whether it is negative, other companies.
+
+    >>> certain(["HLVN"], "sales", True)
+    Told(bad={'company HLVN': 1.0, 'topic sales': 1.0}, calm={})
+    """
+    bad = {company_subject(c): 1.0 for c in negative_for}
+    calm = {company_subject(c): 1.0 for c in calm_for}
+    (bad if negative else calm)[topic_subject(topic)] = 1.0
+    return Told(bad, calm)
 
 
 def true_labels(items: Sequence[News]) -> list[Told]:
     """The items as their annotators labelled them, as if a perfect model had read them."""
-    return [
-        Told((i.company,) if i.company and i.sentiment == "negative" else (), i.topic, i.sentiment == "negative")
-        for i in items
-    ]
+    told = []
+    for item in items:
+        named, bad = (item.company,) if item.company else (), item.sentiment == "negative"
+        told.append(certain(named if bad else (), item.topic, bad, () if bad else named))
+    return told
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Negative items per subject and time step (S, T); how many of them each planted event sent (P, S, T); all items (T,)."""
+    """Negative items per subject and time step (S, T), of which each planted event sent (P, S, T); all items (T,).
+
+    What a model is not sure of counts in part. ``calm`` are the subject's items that are not negative (S, T).
+    """
 
     subjects: tuple[str, ...]
     negative: np.ndarray
     sent: np.ndarray
     everything: np.ndarray
+    calm: np.ndarray
     planted: tuple[Planted, ...] = ()
 
 
 def count(quarter: Quarter, told: Sequence[Told], subjects: Sequence[str] | None = None) -> Counts:
-    """Count a stream; ``told`` says what the items of the pool mean. Without subjects: every company and topic in it."""
+    """Count a stream; ``told`` says what the items of the pool mean. Without subjects: every company of the pool, every topic told."""
     if len(told) != len(quarter.pool):
         raise AgentLabError(f"The pool has {len(quarter.pool)} items and {len(told)} of them were read.")
     if subjects is None:
-        companies, topics = {i.company for i in quarter.pool} - {""}, {t.topic for t in told}
-        subjects = [*map(company_subject, sorted(companies)), *map(topic_subject, sorted(topics))]
+        companies = {company_subject(i.company) for i in quarter.pool if i.company}
+        topics = {s for t in told for s in (*t.bad, *t.calm) if s.startswith("topic")}
+        subjects = [*sorted(companies), *sorted(topics)]
     row = {s: n for n, s in enumerate(subjects)}
     sent = np.zeros((len(quarter.planted) + 1, len(row), quarter.steps))  # the last: by nobody
-    everything = np.zeros(quarter.steps)
+    everything, calm = np.zeros(quarter.steps), np.zeros((len(row), quarter.steps))
     steps = np.minimum(quarter.hours // STEP_HOURS, quarter.steps - 1).astype(int)
     for step, pick, origin in zip(steps, quarter.picks, quarter.origin, strict=True):
         everything[step] += 1
-        for subject in subjects_of(told[pick]):
+        for subject, weight in told[pick].bad.items():
             if subject in row:
-                sent[origin, row[subject], step] += 1
-    return Counts(tuple(subjects), sent.sum(0), sent[:-1], everything, tuple(quarter.planted))
+                sent[origin, row[subject], step] += weight
+        for subject, weight in told[pick].calm.items():
+            if subject in row:
+                calm[row[subject], step] += weight
+    return Counts(tuple(subjects), sent.sum(0), sent[:-1], everything, calm, tuple(quarter.planted))
 
 
-def subjects_of(told: Told) -> list[str]:
-    """The subjects whose count an item raises."""
-    if not told.negative:
-        return []
-    return [*(company_subject(c) for c in told.negative_for), topic_subject(told.topic)]
+def subjects_of(told: Told, least: float = 0.25) -> list[str]:
+    """The subjects for which an item counts as negative, by at least so much."""
+    return [subject for subject, weight in told.bad.items() if weight >= least]

@@ -10,7 +10,7 @@ Arrays are (S, T): subjects by time steps. Sources: E. Page 1954, "Continuous in
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from agentlab.news import News
 from agentlab.stream import STEP_HOURS, STEPS_A_DAY, STEPS_A_WEEK, Counts, Quarter, Told, subjects_of
 
 SURGE = 16.0  # items a day more than usual: the surge that CUSUM is tuned to
+MISREAD = 0.1  # share of the items that are not negative and are read as if they were; on the validation part
 
 
 # --- what is usual -------------------------------------------------------------------------------------------
@@ -77,14 +78,13 @@ def surprise(counts: np.ndarray, expected: np.ndarray, steps: int = STEPS_A_DAY)
     return (lately - usual) / np.sqrt(usual)
 
 
-def cusum(counts: np.ndarray, expected: np.ndarray, extra: float = SURGE, ceiling: float = np.inf) -> np.ndarray:
+def cusum(counts: np.ndarray, expected: np.ndarray, extra: float = SURGE, ceiling: float = np.inf, shape: np.ndarray | float = 1.0) -> np.ndarray:  # fmt: skip
     """The CUSUM statistic for counts (S, T): evidence, in nats, that the rate has risen; 0 while nothing speaks for it.
 
-    A surge is taken to bring ``extra`` items a day more than usual. Each step adds its log-likelihood ratio,
+    A surge is taken to bring ``extra`` items a day more than usual, spread over the week as ``shape`` (T,) says. Each step adds its log-likelihood ratio,
     count * log(surge / usual) - (surge - usual); the sum never falls below 0, nor rises above ``ceiling``, so that a surge that
     is over is soon forgotten.
     """
-    shape = expected / expected.mean(1, keepdims=True)
     surge = expected + extra / STEPS_A_DAY * shape
     gain = counts * np.log(surge / expected) - (surge - expected)  # (S, T)
     total, sums = np.zeros(len(counts)), np.zeros_like(gain)
@@ -101,29 +101,39 @@ def raise_alarms(
 
     Nothing is raised in the first ``warm_up`` steps, in which a baseline forms.
     """
-    alarms = []
+    alarms, last = [], scores.shape[1]
     for subject, row in zip(subjects, scores, strict=True):
-        raised, since = None, 0
-        for t, score in enumerate(row):
-            if score <= 0 and raised is None:
-                since = t + 1
-            if raised is None and score >= threshold and t >= warm_up:
-                end = len(row) * STEP_HOURS
-                raised = Alarm(subject, (t + 1) * STEP_HOURS, since * STEP_HOURS, end, float(score))
-            elif raised is not None and score < calm * threshold:
-                alarms.append(replace(raised, until=t * STEP_HOURS))
-                raised, since = None, t + 1
-        if raised is not None:
-            alarms.append(raised)
+        high, low, silent = (np.flatnonzero(found) for found in (row >= threshold, row < calm * threshold, row <= 0))
+        free, fresh = warm_up, 0  # from which step an alarm may be raised, and its evidence may begin
+        while (place := np.searchsorted(high, free)) < len(high):
+            t = int(high[place])
+            before, after = np.searchsorted(silent, t), np.searchsorted(low, t)
+            since = max(fresh, int(silent[before - 1]) + 1 if before else 0)
+            end = int(low[after]) if after < len(low) else last
+            alarms.append(Alarm(subject, (t + 1) * STEP_HOURS, since * STEP_HOURS, end * STEP_HOURS, float(row[t])))
+            free = fresh = end + 1
     return sorted(alarms, key=lambda a: a.hour)
 
 
 DETECTORS = ("surprise", "cusum")
 
 
-def usual(counts: Counts) -> np.ndarray:
-    """What each step of a stream should bring (S, T): the moving baseline of its counts."""
-    return moving_baseline(counts.negative, week_shape(counts.everything))
+def usual(counts: Counts, misread: float = MISREAD) -> np.ndarray:
+    """What each step of a stream should bring (S, T): the moving baseline of its counts, and what busy times add by mistake.
+
+    A reader takes some items for negative that are not, a share of ``misread``. Where a subject had more other news than usual
+    in the last day, so many more of its items have to be expected among the negative ones; a perfect reader needs 0.
+    """
+    shape = week_shape(counts.everything)
+    expected = moving_baseline(counts.negative, shape)
+    surplus = last_day(counts.calm) - last_day(moving_baseline(counts.calm, shape))  # items
+    return expected + misread * np.maximum(0.0, surplus) / STEPS_A_DAY * shape
+
+
+def last_day(rows: np.ndarray) -> np.ndarray:
+    """The sum over the day that ends with each step (S, T)."""
+    sums = np.concatenate([np.zeros((len(rows), STEPS_A_DAY)), rows.cumsum(1)], 1)
+    return sums[:, STEPS_A_DAY:] - sums[:, :-STEPS_A_DAY]
 
 
 def alarms_of(
@@ -142,7 +152,8 @@ def alarms_of(
     expected = usual(counts) if expected is None else expected
     if detector == "surprise":
         return raise_alarms(surprise(counts.negative, expected), counts.subjects, threshold)
-    return raise_alarms(cusum(counts.negative, expected, extra, 1.5 * threshold), counts.subjects, threshold)
+    evidence = cusum(counts.negative, expected, extra, 1.5 * threshold, week_shape(counts.everything))
+    return raise_alarms(evidence, counts.subjects, threshold)
 
 
 # --- how good they are ---------------------------------------------------------------------------------------

@@ -56,15 +56,23 @@ SHAPES = {  # of postcodes that only one country has
     r"[A-Z]{3} [0-9]{4}": "MT", r"[A-Z][0-9]{2} ?[0-9A-Z]{4}": "IE", r"[A-Z]{1,2}[0-9][0-9A-Z]? ?[0-9][A-Z]{2}": "GB", r"L-[0-9]{4}": "LU",
 }  # fmt: skip
 NUMBER = r"([1-9]|one|two|three|four|five|six|seven|eight|nine|ten)"
+WHOLE = {word: n for n, word in enumerate("five six seven eight nine ten eleven twelve thirteen fourteen fifteen twenty".split(), 5)} | {"twenty": 20}  # fmt: skip
 PIECES = {word: n for n, word in enumerate("zero one two three four five six seven eight nine ten".split())}
 QUANTITIES = (  # how a customer says how many pieces, the surest first
-    rf"\b{NUMBER},? (?:and )?not {NUMBER}\b",
+    rf"\bfrom \w+(?: \w+)? (?:down )?to {NUMBER}\b(?! ?(?:box|pack|inch|gb|tb|cm|mm|m|l)\w*\b)",
+    rf"\b{NUMBER}\b[^.,;!?]{{0,30}},? (?:and )?not {NUMBER}\b",
+    rf"\b{NUMBER}\b(?: \w+)? (?:go(?:es)?|comes?|are (?:going|coming)) back\b",
     rf"\b(?:the|those|these|just|only) {NUMBER}\W*$",
     rf"\b(?:send|return|exchange|swap|give|bring)\s+(?:back\s+)?{NUMBER}\b",
     rf"\b(?:make (?:it|that|them)|(?:change|reduce|lower)\w*(?: (?:it|that|them|the number))? to|down to|only|just|keep|leave)\s+(?:want |need )?{NUMBER}\b",
     rf"\b{NUMBER}\b[^.,;!?]{{0,30}}\b(?:is enough|are enough|should stay|will do|suffices?|instead of|insted of|in place of|rather than)\b",
     rf"\b(?:want|need)\s+{NUMBER}\b",
     rf"\b(?:all )?{NUMBER} (?:of (?:them|these|those)|pieces?)\b|\ball {NUMBER}\b",
+)
+NAME = r"[A-ZÀ-Ž][\w'’.-]+(?: [A-ZÀ-Ž][\w'’.-]+){1,2}"
+BEFORE_ADDRESS = re.compile(rf"(?:^|[:.?!]\s+|\b[Tt]o )({NAME}),\s*$")
+STREET = re.compile(  # a street and number by themselves: 40 Kelston Row, Kerkstraat 12a
+    r"\b([0-9]+[a-z]? [A-ZÀ-Ž][\w'’-]+(?: [A-ZÀ-Ž][\w'’-]+){0,3}|[A-ZÀ-Ž][\w'’-]+(?:[ -][\w'’-]+){0,2} [0-9]+[a-z]?)\b"
 )
 RECIPIENT = re.compile(
     r"(?:[Tt]o the name(?: of)?|[Ii]n the name of|[Rr]ecipient(?: is|:)?|[Aa]ddressed to|[Nn]ame(?: is|:)|c/o|[Ff]or my \w+,?)\s+([A-ZÀ-Ž][\w'’.-]+(?: [A-ZÀ-Ž][\w'’.-]+){1,2})"
@@ -177,8 +185,10 @@ class ShopDomain(Domain):
         found: dict[str, Any] = {}
         if address := read_address(text):
             found |= {"address": address, "postcode": None}
-            if who := RECIPIENT.search(text):
+            if who := RECIPIENT.search(text) or BEFORE_ADDRESS.search(text[: text.find(address["street"])]):
                 found["recipient"] = who[1]
+        elif {"confirm", "address"} & set(asked) and (streets := STREET.findall(text)):
+            found["street"] = streets[-1]  # only the street is mended
         elif "postcode" in asked and (
             number := re.search(r"(?<![\w@#.,€-])(?<![€\d] )[0-9]{3,4}(?! ?\d|[\w@-]|[.,]\d| [A-Z]{2}\b)", text)
         ):
@@ -290,6 +300,8 @@ class ShopDomain(Domain):
         item = self._item(wish)
         if wish.slots.get("new_sku"):
             return wish.slots["new_sku"]
+        if wish.slots.get("quantity") == item["quantity"]:
+            del wish.slots["quantity"]  # "all three of them" is no change of the number
         if wish.slots.get("quantity") is not None and not wish.slots.get("new_sku"):
             return f"{wish.slots['quantity']} pieces"
         if len(wish.results["find_order"]["items"]) > 1 and REMOVE.search(wish.text):
@@ -393,6 +405,8 @@ class ShopDomain(Domain):
         returns = [r["reason"] for r in wish.results["find_order"]["returns"] if r["status"] != "refused"]
         recorded = [r for r in returns if r in ("damaged", "wrong_item")]
         wish.slots["reason"] = recorded[0] if recorded else "late_delivery"
+        if less := _number_in(wish.newest):
+            wish.slots["amount_cents"] = 100 * less  # "then fifteen, please"
         wish.slots.setdefault("amount_cents", limits().coupon_limit_cents)
         return True
 
@@ -413,7 +427,7 @@ class ShopDomain(Domain):
         if tool == "change_address":
             country = wish.results["find_order"]["ship_to"]["country"]
             found = {"order_id": wish.slots["order_id"], "country": country, **wish.slots["address"]}
-            found |= {k: wish.slots[k] for k in ("recipient",) if k in wish.slots}
+            found |= {k: wish.slots[k] for k in ("recipient", "street") if k in wish.slots}
         return found
 
     # --- what a result means ---
@@ -512,6 +526,10 @@ class ShopDomain(Domain):
         orders = wish.happened.result.value
         if named := ORDER_IDS.findall(wish.text):  # one was named: it is about that one
             wish.slots["order_id"], wish.intent = f"W{named[0]}", "track_order"
+            return None
+        named = _best(orders, _product_words(wish), lambda o: " ".join(o["products"]), need=True)
+        if len(named) == 1 and re.search(r"\bwhere\b|\bwhen\b|arriv|deliver", wish.text, re.IGNORECASE):
+            wish.slots["order_id"], wish.intent = named[0]["order_id"], "track_order"
             return None
         facts: dict[str, Any] = {"situation": "orders_listed", "count": len(orders)}
         for n, o in enumerate(orders[:6], 1):
@@ -709,6 +727,7 @@ def _why_a_person(message: str) -> str:
 
 
 def _words(text: str) -> set[str]:
+    text = re.sub(r"\S+@\S+", " ", text)
     found = {w.lower() for w in re.findall(r"[^\W_]+(?:[-'][^\W_]+)*", text) if len(w) > 1} - GENERIC
     found |= {p for w in found for p in w.split("-")} | {w[:-1] for w in found if len(w) > 4 and w.endswith("s")}
     return found | {other for w in found for other in _data().get("same_words", {}).get(w, ())}
@@ -726,6 +745,13 @@ def read_quantity(text: str, asked: bool = False) -> int | None:
             word = next(g for g in match.groups() if g).lower()
             return PIECES.get(word) or int(word)
     return 2 if re.search(r"\bboth (?:of them|pieces)\b", text, re.IGNORECASE) else None
+
+
+def _number_in(text: str) -> int | None:
+    """The one number that a short text names, in digits or as a word."""
+    words = re.findall(r"\d+|[a-z]+", text.lower())
+    found = [int(w) if w.isdigit() else WHOLE[w] for w in words if w.isdigit() or w in WHOLE]
+    return found[0] if len(found) == 1 and len(words) < 12 else None
 
 
 def _without_denied(text: str) -> str:

@@ -12,12 +12,17 @@ from agentlab.shop.changes import Changes
 from agentlab.shop.contact import Contact
 from agentlab.shop.desk import Session
 from agentlab.shop.lookups import Lookups
+from agentlab.shop.recommendations import Recommendations
 from agentlab.shop.store import Store
 from agentlab.toolkit import WRITE, Toolbox, tool
 
 
-def shop_tools(store: Store, session: Session | None = None, help: HelpIndex | None = None) -> Toolbox:
+def shop_tools(
+    store: Store, session: Session | None = None, help: HelpIndex | None = None, recommender=None
+) -> Toolbox:
     """The shop's tools, bound to a store and a session; ``help`` is what search_help looks in.
+
+    With a ``recommender`` (`agentlab.towers.load`) there is recommend_products as well.
 
     >>> box = shop_tools(Store.sample())
     >>> box.call("find_order", {"order_id": "W20417"}).status
@@ -31,6 +36,8 @@ def shop_tools(store: Store, session: Session | None = None, help: HelpIndex | N
         look.verify_customer, look.find_customer, look.find_order, look.list_orders, look.track_shipment,
         look.refund_status, look.find_product, look.search_products,
     ]  # fmt: skip
+    if recommender is not None:
+        reads.append(Recommendations(store, session, recommender).recommend_products)
     writes = [
         change.cancel_order, change.change_address, change.change_items, after.return_item, after.exchange_item,
         after.reship_order, after.issue_coupon, contact.open_ticket, contact.hand_over,

