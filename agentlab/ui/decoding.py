@@ -83,7 +83,7 @@ class GrammarViewer(Panel):
         overruled = sum(s.overruled for s in trace)
         return (
             f"{len(trace)} tokens: {forced} forced, so that the model was not asked; {len(trace) - forced} chosen by it. "
-            f"In {overruled} places it wanted another token."
+            f"In {overruled} {'place' if overruled == 1 else 'places'} it wanted another token."
         )
 
     def sentence(self) -> str:
