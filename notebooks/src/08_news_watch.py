@@ -2,7 +2,7 @@
 # # 08 · News watch
 #
 # **By the end you will have shown** that one small model reads for whom a headline is good or bad, and what it is about, far better than a word list; that its
-# readings, added up over a stream, raise an alarm within a day for nine of ten planted surges of bad news, at no more than one false alarm in
+# readings, added up over a stream, raise an alarm within a day for more than eight of ten planted surges of bad news, at no more than one false alarm in
 # three months; and that all of this reads hundreds of headlines a second on two cores.
 #
 # | | |
