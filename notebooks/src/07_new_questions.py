@@ -25,6 +25,8 @@ PROFILE = "auto"
 SEED = 0
 
 # %%
+import math  # noqa: F401 - for you, like the next
+import re  # noqa: F401
 import time
 
 import numpy as np

@@ -25,6 +25,7 @@ PROFILE = "auto"
 SEED = 0
 
 # %%
+import math  # noqa: F401 - for you
 import time
 from dataclasses import replace
 

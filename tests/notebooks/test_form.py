@@ -37,7 +37,9 @@ def test_the_parts_of_a_lesson_are_there(name):
     for part in ("By the end you will have shown", "colab-badge", "**Contents:**", "## Limits", "## Takeaways", "quiz(", "**Easy:**",
                  "**Medium:**", "**Hard:**", "**Next:**", "record(", "control"):  # fmt: skip
         assert part in text, f"{name} lacks {part}"
-    assert "play(" in text or "explore(" in text, f"{name} has nothing to play with"
+    assert any(word in text for word in ("play(", "explore(", "Panel(", "Viewer(", ".show(hour")), (
+        f"{name} has nothing to play with"
+    )
     takeaways = text.split("## Takeaways")[1].split("# %%")[0]
     assert takeaways.count("\n# ") - 0 >= 5
     assert sum(f"# {n}. " in takeaways for n in range(1, 8)) == 5
