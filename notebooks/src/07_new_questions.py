@@ -64,8 +64,8 @@ show_table(
 )  # fmt: skip
 
 # %% [markdown]
-# A search always finds *something*, also for the bones. So two questions run through this lab: is the right page found, and **does any page
-# answer at all?**
+# A search always finds *something*, also for the bones. So two questions run through this lab: is the right page found, and does any page
+# answer at all?
 #
 # The material: help articles, tickets that were resolved, and questions in three parts. You learn on *train*, choose on *development*, and look at *test* once.
 
