@@ -4,7 +4,7 @@
 visit they look for something that goes with one taste, or with a device that they just bought. The shop shows a list of
 twelve; what sells and is rated well stands on top, and one list in seven is shuffled. Whoever looks at a place (less and less likely further down)
 clicks if the product attracts them, and may buy it and write a review: a short hand-written phrase of
-``data/recommend/phrases.yml`` by taste. Half of the customers say once, in a phrase, what they look for. Some products are
+``data/recommend/phrases.yml`` by taste. Half of the customers say once, in two phrases, what they look for. Some products are
 launched late; some customers come late.
 
 **What is not.** Nobody talks to anybody, no season, no advertising, no stock, nobody changes. The products and their texts are
@@ -24,6 +24,7 @@ from agentlab.errors import AgentLabError
 
 PLACES = 12  # products in a list
 TRAIN_DAYS, VALIDATION_DAYS, TEST_DAYS = 140, 21, 21  # twenty weeks to learn from, three to choose on, three to test on
+KEPT = 2  # phrases of each taste that only late customers use, so that no model has learned them
 CLICK, PURCHASE, REVIEW = 0, 1, 2
 KINDS = ("click", "purchase", "review")
 
@@ -43,7 +44,7 @@ class World:
     popularity: float = 0.7  # how much the shop's lists follow what was clicked before
     shuffled: float = 0.15  # share of lists in random order
     late_products: float = 0.22  # share that is launched after the training weeks
-    late_customers: float = 0.12  # share that comes in the test weeks only
+    late_customers: float = 0.2  # share that comes in the test weeks only
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,8 @@ class Lists:
 class Log:
     """Everything that happened. ``events`` are columns of one length in the order of time: day, user, item, kind, stars.
 
-    ``texts`` holds for each event what was written ("" for clicks and purchases), ``wishes`` for each user what they said
-    they look for ("" for nothing). ``taste`` (U, T), ``item_taste`` (I, T) and ``looks`` (PLACES,) are the truth behind it.
+    ``texts`` holds for each event what was written ("" for clicks and purchases), ``wishes`` for each user the phrases in
+    which they said what they look for. ``taste`` (U, T), ``item_taste`` (I, T) and ``looks`` (PLACES,) are the truth behind it.
     """
 
     products: Sequence[Product]
@@ -82,7 +83,7 @@ class Log:
     kind: np.ndarray
     stars: np.ndarray
     texts: list[str]
-    wishes: list[str]
+    wishes: list[tuple[str, ...]]
     joined: np.ndarray
     launched: np.ndarray
     lists: Lists
@@ -167,12 +168,11 @@ class _Simulation:
         end = TRAIN_DAYS + VALIDATION_DAYS
         self.joined[late] = rng.integers(end, end + 10, late.sum())
         self.rate[late] = np.maximum(self.rate[late], 1.0)
-        self.wishes = []
+        self.wishes: list[tuple[str, ...]] = []
         for u in range(U):
-            words = self.phrases[self.tastes[self.theta[u].argmax()]]["wish"]
-            # the last phrase of each taste is kept for late customers, so that no model has learned it
-            word = words[-1] if late[u] else words[rng.integers(len(words) - 1)]
-            self.wishes.append(word if late[u] or rng.random() < 0.5 else "")
+            words = [self.phrases[self.tastes[t]]["wish"] for t in np.argsort(-self.theta[u])[:2]]
+            said = tuple(str(rng.choice(w[-KEPT:] if late[u] else w[:-KEPT])) for w in words)
+            self.wishes.append(said if late[u] or rng.random() < 0.5 else ())
 
     def run(self) -> Log:
         for week in range((TRAIN_DAYS + VALIDATION_DAYS + TEST_DAYS) // 7):

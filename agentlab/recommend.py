@@ -39,7 +39,7 @@ History = tuple[Line, ...]
 
 def histories(log: Log, until: int) -> list[History]:
     """For each user the lines before day ``until``, the oldest first; what somebody said they look for always stands first."""
-    lines: list[list[Line]] = [[Line("wish", -1, wish)] if wish else [] for wish in log.wishes]
+    lines: list[list[Line]] = [[Line("wish", -1, wish) for wish in said] for said in log.wishes]
     for n in np.flatnonzero(log.day < until):
         item, kind = int(log.item[n]), log.kind[n]
         if kind == REVIEW:

@@ -18,6 +18,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -44,13 +45,13 @@ class TowersConfig(finetune.Schedule):
     of the matrices come before the encoder learns; with ``encoder`` False it stays as it is.
     """
 
-    epochs: int = 2
+    epochs: int = 1
     learning_rate: float = 1e-4
     head_learning_rate: float = 1e-3
     batch_size: int = 512
-    heads_steps: int = 300
+    heads_steps: int = 400
     encoder: bool = True
-    pairs: int = 4096  # per epoch of the encoder; 0: all there are
+    pairs: int = 12288  # per epoch of the encoder; 0: all there are
     temperature: float = 0.2
     correction: bool = True
     freeze: int = 6
@@ -63,9 +64,9 @@ class TowersConfig(finetune.Schedule):
 
 
 FULL = TowersConfig()
-QUICK = TowersConfig(epochs=1, pairs=1536, heads_steps=150)  # for tests and a first look
+QUICK = TowersConfig(epochs=1, pairs=1024, heads_steps=150, learning_rate=3e-5)  # for tests and a first look
 WEIGHTS_RATE = 20.0  # how much faster the weights of lines learn than the matrices
-HEADS_SHARE = 0.3  # of the encoder's rate, for the matrices that have learned already
+HEADS_RATE = 5.0  # how much faster the matrices learn than the encoder, where they learn together
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def in_batch_loss(
 def texts_of(log: Log) -> list[str]:
     """Every text of a log once, products first, in their order."""
     own = [p.line for p in log.products]
-    return [*own, *sorted({t for t in (*log.texts, *log.wishes) if t} - set(own))]
+    return [*own, *sorted({t for t in (*log.texts, *chain.from_iterable(log.wishes)) if t} - set(own))]
 
 
 def numbered(history: History, place: dict[str, int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -267,7 +268,7 @@ class TowersTraining(finetune.Training):
         upper = [p for p in self.reader.encoder.parameters() if p.requires_grad]
         rate = self.config.learning_rate
         learning = [{"params": upper, "lr": rate, "weight_decay": self.config.weight_decay}] if upper else []
-        return [*learning, *self.head_groups(rate * HEADS_SHARE)]
+        return [*learning, *self.head_groups(rate * HEADS_RATE)]
 
     def begin_epoch(self) -> None:
         """Nothing thaws: what is frozen was computed once."""
@@ -509,24 +510,36 @@ def _load(recipe: TowersConfig) -> Recommender:
 
 
 class ProductIndex:
-    """The nearest of very many vectors by inner product: a graph of neighbours (HNSW, the library ``faiss``).
+    """The nearest of very many vectors by inner product: found roughly in few dimensions, then compared exactly.
 
-    Approximate: ``search`` misses some; `recall` says how many. Source: Malkov and Yashunin 2016, arXiv:1603.09320.
+    The directions in which the vectors differ most are kept (``dimensions``, by their eigenvalues); in these the vectors are sorted
+    into cells, and a search looks into the ``probes`` nearest cells (an inverted file, the library ``faiss``); the best ``near`` of them
+    are compared in full. Approximate: `recall` says how many of the nearest are found.
     """
 
-    def __init__(self, vectors: np.ndarray, neighbours: int = 24, effort: int = 96):
+    def __init__(self, vectors: np.ndarray, dimensions: int = 64, probes: int = 16, near: int = 300):
         import faiss
 
         if not len(vectors):
             raise AgentLabError("An index needs at least one product; there are none.")
-        self.vectors = np.ascontiguousarray(vectors, np.float32)
-        self.index = faiss.IndexHNSWFlat(self.vectors.shape[1], neighbours, faiss.METRIC_INNER_PRODUCT)
-        self.index.hnsw.efConstruction, self.index.hnsw.efSearch = 64, effort
-        self.index.add(self.vectors)
+        self.vectors, self.near = np.ascontiguousarray(vectors, np.float32), near
+        some = self.vectors[:: max(1, len(vectors) // 20_000)].astype(np.float64)
+        _, directions = np.linalg.eigh(some.T @ some)  # the largest stand last
+        self.directions = np.ascontiguousarray(directions[:, -dimensions:], np.float32)
+        short = np.ascontiguousarray(self.vectors @ self.directions)  # (N, dimensions)
+        cells = max(1, min(256, len(vectors) // 64))
+        self.cells = faiss.IndexFlatIP(short.shape[1])  # faiss holds no reference of its own
+        self.index = faiss.IndexIVFFlat(self.cells, short.shape[1], cells, faiss.METRIC_INNER_PRODUCT)
+        self.index.train(short[:: max(1, len(short) // 20_000)])
+        self.index.add(short)
+        self.index.nprobe = probes
 
     def search(self, user: np.ndarray, top: int = 10) -> np.ndarray:
         """The places of the nearest products, (top,), the best first."""
-        return self.index.search(np.ascontiguousarray(user[None], np.float32), top)[1][0]
+        user = user.astype(np.float32)
+        found = self.index.search((user @ self.directions)[None], max(top, self.near))[1][0]
+        found = found[found >= 0]
+        return found[np.argsort(-(self.vectors[found] @ user))[:top]]
 
     def exact(self, user: np.ndarray, top: int = 10) -> np.ndarray:
         """The same by comparing with all."""

@@ -123,9 +123,11 @@ def test_the_log_keeps_its_own_rules(log):
 
 def test_newcomers_speak_in_words_that_nobody_used_in_training(log):
     late = log.joined >= behaviour.TRAIN_DAYS + behaviour.VALIDATION_DAYS
-    theirs = {w for w, new in zip(log.wishes, late, strict=True) if new}
-    assert late.any()
-    assert not theirs & {w for w, new in zip(log.wishes, late, strict=True) if not new}
+    said = [
+        {w for own, new in zip(log.wishes, late, strict=True) if new == which for w in own} for which in (True, False)
+    ]
+    assert all(said)
+    assert not said[0] & said[1]
 
 
 def test_tastes_decide_what_is_clicked():
@@ -151,7 +153,7 @@ def test_the_task_knows_nothing_of_the_future(log, task):
         days = log.day[(log.user == user) & np.isin(log.item, list(task.relevant[n]))]
         assert days.min() >= behaviour.TRAIN_DAYS
     early = recommend.histories(log, behaviour.TRAIN_DAYS)
-    events = (log.day < behaviour.TRAIN_DAYS).sum() + sum(bool(w) for w in log.wishes)
+    events = (log.day < behaviour.TRAIN_DAYS).sum() + sum(map(len, log.wishes))
     assert sum(map(len, early)) == events
 
 
@@ -325,9 +327,9 @@ def test_a_recommender_without_products_is_refused():
 
 
 def test_a_short_training_beats_the_bestsellers_and_shuffled_histories_do_not(untrained):
-    log = behaviour.simulate(world=behaviour.World(customers=500, taste=9.0))
+    log = behaviour.simulate(world=behaviour.World(customers=500, quality=0.0))  # products differ by taste alone
     task = recommend.make_task(log, behaviour.TRAIN_DAYS, behaviour.VALIDATION_DAYS)
-    recipe = towers.TowersConfig(epochs=1, pairs=256, encoder=False, heads_steps=50, batch_size=256)
+    recipe = towers.TowersConfig(epochs=1, pairs=256, encoder=False, heads_steps=100, batch_size=256)
     pairs = towers.make_pairs(log, behaviour.TRAIN_DAYS)
     ones = np.ones(len(log.products))
     popular = recommend.Popularity().fit(recommend.interactions(log, behaviour.TRAIN_DAYS))
@@ -335,7 +337,7 @@ def test_a_short_training_beats_the_bestsellers_and_shuffled_histories_do_not(un
     for name, learn in (("towers", pairs), ("shuffled", towers.shuffled_histories(pairs))):
         made, _ = towers.train(log, recipe, learn, plain=untrained, bar=False)
         score[name] = recommend.assess(made.scores(task.history), task, ones).ndcg.mean()
-    assert score["towers"] > 1.2 * score["popular"]
+    assert score["towers"] > 1.5 * score["popular"]
     assert score["shuffled"] < 1.1 * score["popular"]
 
 
@@ -369,7 +371,7 @@ def test_nothing_to_train_on_is_refused(log):
 def test_the_index_finds_nearly_all_of_the_nearest(untrained):
     vectors = towers.many_vectors(untrained.items, 5000)
     index = towers.ProductIndex(vectors)
-    assert index.recall(vectors[:50] @ np.eye(vectors.shape[1], dtype=np.float32)) > 0.9
+    assert index.recall(vectors[:50] + 0.02) > 0.9
     assert index.exact(vectors[7], 3)[0] == 7
     with pytest.raises(AgentLabError, match="at least one product"):
         towers.ProductIndex(np.zeros((0, 8), np.float32))
@@ -430,6 +432,14 @@ def test_a_wish_alone_is_enough_and_a_limit_is_kept(counter):
     assert result.ok
     assert 1 <= len(result.value) <= 5
     assert all(p["from_cents"] <= 10000 for p in result.value)
+
+
+def test_nobody_without_a_printer_is_offered_a_cartridge(counter):
+    fits = {p.id: p.fits for p in catalogue.load_products()}
+    alone = counter.call("recommend_products", {"wish": "ink for a Quillo printer", "top": 20}).value
+    assert not [p["name"] for p in alone if fits[p["product_id"]]]
+    owner = counter.call("recommend_products", {"product_id": "P145", "top": 20}).value
+    assert {fits[p["product_id"]] for p in owner} == {"", "printers"}
 
 
 def test_with_nothing_known_the_model_is_told_what_to_give(counter):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 from pydantic import Field
 from sqlalchemy import select
 
@@ -60,9 +61,11 @@ class Recommendations(Desk):
         if not history:
             raise Retry("Nothing is known yet: give product_id or wish, or verify a customer who has orders.")
         have = {p.id for p in owned} | ({product_id} if product_id else set())
+        fits, kinds = accessory_of(), {p.category for p in (*owned, *([asked] if asked else []))}
         found = [
             p for p in products.values()
             if p.id not in have and p.kind != "gift_card" and category in (None, p.category)
+            and (category or fits.get(p.id, "") in ("", *kinds))  # no cartridge for somebody without a printer
             and any(v.stock > 0 and (max_price_cents is None or v.price_cents <= max_price_cents) for v in p.variants)
         ]  # fmt: skip
         return self._ranked(found, history, asked, top) if found else []
@@ -89,9 +92,9 @@ class Recommendations(Desk):
         model = self.recommender
         vectors = model.product_vectors([text_of(p) for p in found])
         scores = vectors @ model.user_vector(history)
-        if asked is not None:
-            fits = [goes_with(p, asked) for p in found]
-            scores = scores + [(0.5 if f else 0.0) for f in fits]  # an accessory for it comes before what is only alike
+        if asked is not None:  # an accessory for it comes before what is only alike
+            fits = accessory_of()
+            scores = scores + np.array([0.5 * (fits.get(p.id) == asked.category) for p in found])
         best = sorted(range(len(found)), key=lambda n: (-scores[n], found[n].id))[:top]
         return [
             {
@@ -111,8 +114,8 @@ def text_of(product: Product) -> str:
     return f"{product.name}. {product.description.split('. ')[0].rstrip('.')}."
 
 
-def goes_with(product: Product, asked: Product) -> bool:
-    """Whether a product is an accessory for the category of another, by what its data say."""
+def accessory_of() -> dict[str, str]:
+    """Per product the category that it is an accessory for, "" for what stands alone, by `agentlab.catalogue`."""
     from agentlab.catalogue import load_products
 
-    return any(p.id == product.id and p.fits == asked.category for p in load_products())
+    return {p.id: p.fits for p in load_products()}

@@ -92,7 +92,6 @@ border:1px solid var(--al-line);border-radius:6px;padding:8px;background:var(--a
 .al table{border-collapse:collapse;color:var(--al-ink)}
 .al caption{text-align:left;caption-side:top;font-weight:bold;color:var(--al-ink)}
 .al th,.al td{border:1px solid var(--al-line);padding:2px 8px;text-align:left;background:none;color:var(--al-ink)}
-.al .widget-html-content dt,.al .widget-html-content dd{float:none;width:auto;margin:0;overflow-wrap:normal}
 .al-wide{overflow-x:auto;max-width:100%}
 .al-fault{color:var(--al-vermilion);font-weight:bold}
 .al-quiet{color:var(--al-quiet)}

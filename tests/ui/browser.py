@@ -46,7 +46,8 @@ class NotebookPage:
 
     def __init__(self, page, address, name):
         self.page, self.name = page, name
-        page.goto(f"{address}/lab/tree/{name}?token={TOKEN}")
+        workspace = name.removesuffix(".ipynb")  # of its own: JupyterLab opens again what was open before
+        page.goto(f"{address}/lab/workspaces/{workspace}/tree/{name}?token={TOKEN}")
         self.wait_until_open()
 
     def wait_until_open(self):

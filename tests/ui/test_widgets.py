@@ -99,11 +99,15 @@ def test_a_training_is_stopped_by_its_button_and_keeps_the_best_weights(notebook
     monitor = page.locator(".al-monitor")
     monitor.get_by_role("status").filter(has_text=re.compile("Epoch [4-9] is done")).wait_for()
     picture(page, "lab-03-monitor")
-    assert {"step", "loss", "learning rate", "examples per second", "time left"} <= set(
-        monitor.locator("dt").all_inner_texts()
-    )
-    heights = monitor.locator("dt").evaluate_all("all => all.map(t => t.getBoundingClientRect().height)")
-    assert max(heights) < 40, "each name stands on one line, or two"
+    figures = page.wait_for_function(
+        """() => {
+            const all = [...document.querySelectorAll('.al-monitor .al-figures li')];  // drawn anew several times a second
+            return all.length ? all.map(one => [one.textContent, one.getBoundingClientRect().height]) : null;
+        }"""
+    ).json_value()
+    for name in ("step", "loss", "learning rate", "examples per second", "time left"):
+        assert any(text.strip().startswith(name) for text, _ in figures), name
+    assert max(height for _, height in figures) < 60, "a name on one line, its figure on the next"
     assert serious_findings(page, ".al-monitor") == []
     monitor.locator(".al-stop").click()
     monitor.get_by_role("status").filter(has_text="Stopped in step").wait_for()
