@@ -13,14 +13,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 
 from agentlab import progress
 from agentlab.errors import DataError
 from agentlab.notebooks import exercise_ids, lesson_names, notebook_folder
-from agentlab.show import COLOURS, figure_html, new_figure
 
 PASSED, STUCK, TRYING, NOT_STARTED = "PASSED", "STUCK", "TRYING", "NOT STARTED"
 STANDINGS = (PASSED, STUCK, TRYING, NOT_STARTED)
@@ -43,21 +42,30 @@ class Learner:
         """When the file last changed, in UTC; empty for one that holds nothing."""
         return max((str(e.get("updated", "")) for e in self.entries.values()), default="")
 
+    @cached_property
+    def standings(self) -> dict[str, str]:
+        """PASSED, STUCK, TRYING or NOT STARTED for each exercise in the file."""
+        return {id: standing_of(entry) for id, entry in self.entries.items()}
+
     def standing(self, exercise: str) -> str:
-        """PASSED, STUCK, TRYING or NOT STARTED.
+        """How one exercise stands: one that is not in the file is NOT STARTED."""
+        return self.standings.get(exercise, NOT_STARTED)
 
-        Stuck is who has not passed after three attempts, or has looked at the solution and still not passed.
-        """
-        entry = self.entries.get(exercise, {})
-        if entry.get("state") == PASSED:
-            return PASSED
-        if entry.get("attempts", 0) >= STUCK_AFTER or entry.get("solution_seen"):
-            return STUCK
-        return TRYING if entry.get("attempts") or entry.get("hints") else NOT_STARTED
+    def count(self, standing: str) -> int:
+        """How many of the exercises in the file stand so."""
+        return sum(s == standing for s in self.standings.values())
 
-    def count(self, standing: str, exercises: Iterable[str]) -> int:
-        """How many of these exercises stand so."""
-        return sum(self.standing(id) == standing for id in exercises)
+
+def standing_of(entry: dict) -> str:
+    """What an entry of a progress file says.
+
+    Stuck is who has not passed after three attempts, or has looked at the solution and still not passed.
+    """
+    if entry.get("state") == PASSED:
+        return PASSED
+    if entry.get("attempts", 0) >= STUCK_AFTER or entry.get("solution_seen"):
+        return STUCK
+    return TRYING if entry.get("attempts") or entry.get("hints") else NOT_STARTED
 
 
 @dataclass
@@ -78,14 +86,13 @@ class ClassReport:
         """Learner, class, passed, stuck at, last change; those who need help most come first."""
 
         def need(learner: Learner) -> tuple:
-            stuck, passed = (learner.count(s, self.exercises) for s in (STUCK, PASSED))
-            return -stuck, passed, learner.group, learner.name
+            return -learner.count(STUCK), learner.count(PASSED), learner.group, learner.name
 
         return [
             [
                 learner.name,
                 learner.group or "-",
-                str(learner.count(PASSED, self.exercises)),
+                str(learner.count(PASSED)),
                 ", ".join(id for id in self.exercises if learner.standing(id) == STUCK) or "-",
                 learner.updated[:10] or "-",
             ]
@@ -218,7 +225,7 @@ def write_reports(report: ClassReport, out: Path) -> None:
     """Write ``class.csv`` (a row a learner, a column an exercise) and ``class.html`` into a folder."""
     out.mkdir(parents=True, exist_ok=True)
     rows = [
-        [learner.group, learner.name, learner.count(PASSED, report.exercises), learner.count(STUCK, report.exercises)]
+        [learner.group, learner.name, learner.count(PASSED), learner.count(STUCK)]
         + [learner.standing(id) for id in report.exercises]
         for learner in report.learners
     ]
@@ -233,8 +240,8 @@ def write_reports(report: ClassReport, out: Path) -> None:
         f"{len(report.learners)} learners, {len(report.exercises)} exercises. Stuck: not passed after {STUCK_AFTER} attempts, "
         "or not passed although the solution was looked at."
     )
-    figure = draw_class(report) if report.learners else ""
-    (out / "class.html").write_text(page("Progress of the class", intro, tables, figure), encoding="utf-8")
+    picture = class_map(report) if report.learners else None
+    (out / "class.html").write_text(page("Progress of the class", intro, tables, picture), encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -246,13 +253,13 @@ class Table:
     rows: Sequence[Sequence[object]]
 
 
-def page(title: str, intro: str, tables: Sequence[Table], figure: str = "") -> str:
-    """An HTML page for a teacher; everything but the figure is escaped."""
+def page(title: str, intro: str, tables: Sequence[Table], picture: ClassMap | None = None) -> str:
+    """An HTML page for a teacher; everything in it is escaped."""
     from jinja2 import Environment
 
     template = Path(__file__).with_name("tables.html.j2").read_text(encoding="utf-8")
     made = Environment(autoescape=True).from_string(template)
-    return made.render(title=title, intro=intro, tables=tables, figure=figure)
+    return made.render(title=title, intro=intro, tables=tables, map=picture)
 
 
 def write_csv(path: Path, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -264,58 +271,45 @@ def write_csv(path: Path, head: Sequence[str], rows: Iterable[Sequence[object]])
             writer.writerow([f"'{c}" if isinstance(c, str) and c.startswith(("=", "+", "-", "@", "\t")) else c for c in row])  # fmt: skip
 
 
-LOOKS = {  # marker, colour, size: each standing differs in more than its colour
-    PASSED: ("o", COLOURS["green"], 26),
-    STUCK: ("X", COLOURS["vermilion"], 46),
-    TRYING: ("^", COLOURS["orange"], 26),
-    NOT_STARTED: (".", "#AAAAAA", 6),
-}
+SHADES = {  # Okabe and Ito's colours, mixed with the page's own
+    PASSED: "rgb(0 158 115 / .35)", STUCK: "rgb(213 94 0 / .55)", TRYING: "rgb(230 159 0 / .35)", NOT_STARTED: "none",
+}  # fmt: skip
+MARKS = {PASSED: "✔", STUCK: "✘", TRYING: "△", NOT_STARTED: "·"}  # each standing differs in more than its colour
 
 
-def draw_class(report: ClassReport) -> str:
-    """The picture as HTML: learners by exercises, or from 46 learners on the share that is stuck by class."""
-    exercises = list(report.exercises)
-    by_learner = len(report.learners) <= MAX_ROWS
-    names = [learner.name for learner in report.learners] if by_learner else [g or "(no class)" for g in report.groups]
-    rows = [name if len(name) <= 28 else name[:27] + "…" for name in names]
-    figure, ax = new_figure(3 + 0.2 * len(exercises), 2.2 + 0.21 * len(rows))
-    ax.set_xticks(range(len(exercises)), exercises, rotation=90, fontsize=7)
-    ax.set_yticks(range(len(rows)), rows, fontsize=7, parse_math=False)
-    ax.set(
-        xlim=(-0.7, len(exercises) - 0.3), ylim=(len(rows) - 0.4, -0.6), xlabel="exercise, in the order of the course"
-    )
-    ax.grid(visible=False)
+@dataclass(frozen=True)
+class ClassMap:
+    """The picture of a class: a cell for each row and exercise, as ``(text, style, what it says in words)``."""
+
+    caption: str
+    columns: Sequence[tuple[str, bool]]  # exercise, whether a lesson begins with it
+    rows: Sequence[tuple[str, Sequence[tuple[str, str, str]]]]
+
+
+def class_map(report: ClassReport) -> ClassMap:
+    """Learners by exercises, or from 46 learners on the share of each class that is stuck, in per cent."""
     lessons = list(report.exercises.values())
-    for n in range(1, len(lessons)):
-        if lessons[n] != lessons[n - 1]:
-            ax.axvline(n - 0.5, color="#888888", lw=0.8)
-    if by_learner:
-        _draw_learners(ax, report)
-    else:
-        _draw_shares(figure, ax, report)
+    columns = [(id, n == 0 or lessons[n] != lessons[n - 1]) for n, id in enumerate(report.exercises)]
     worst, stuck = report.hardest()
     finding = f"most learners, {stuck} of {len(report.learners)}, are stuck at {worst}" if stuck else "nobody is stuck"
-    what = "Dot chart of learners (rows)" if by_learner else "Heat map of the share of each class (rows) that is stuck"
-    return figure_html(figure, f"{what} over {len(exercises)} exercises (columns): {finding}.", f"In short: {finding}.")
-
-
-def _draw_learners(ax, report: ClassReport) -> None:
-    for standing, (marker, colour, size) in LOOKS.items():
-        points = [
-            (x, y)
-            for y, learner in enumerate(report.learners)
-            for x, id in enumerate(report.exercises)
-            if learner.standing(id) == standing
-        ]
-        xs, ys = zip(*points, strict=True) if points else ((), ())
-        ax.scatter(xs, ys, s=size, marker=marker, color=colour, label=standing.lower())
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False, fontsize=8)
-
-
-def _draw_shares(figure, ax, report: ClassReport) -> None:
-    shares = []
+    if len(report.learners) <= MAX_ROWS:
+        marks = ", ".join(f"{mark} {standing.lower()}" for standing, mark in MARKS.items())
+        rows = [(learner.name, [_learner_cell(learner, id) for id in report.exercises]) for learner in report.learners]
+        return ClassMap(f"Learners by exercises ({marks}): {finding}", columns, rows)
+    rows = []
     for group in report.groups:
         members = [learner for learner in report.learners if learner.group == group]
-        shares.append([sum(m.standing(id) == STUCK for m in members) / len(members) for id in report.exercises])
-    image = ax.imshow(shares, cmap="cividis", vmin=0, aspect="auto")
-    figure.colorbar(image, ax=ax, label="share of the class that is stuck", shrink=0.6)
+        rows.append((group or "(no class)", [_share_cell(group, members, id) for id in report.exercises]))
+    return ClassMap(f"Per cent of each class that is stuck: {finding}", columns, rows)
+
+
+def _learner_cell(learner: Learner, id: str) -> tuple[str, str, str]:
+    standing = learner.standing(id)
+    return MARKS[standing], f"background: {SHADES[standing]}", f"{learner.name}, {id}: {standing.lower()}"
+
+
+def _share_cell(group: str, members: Sequence[Learner], id: str) -> tuple[str, str, str]:
+    stuck = sum(learner.standing(id) == STUCK for learner in members)
+    share = stuck / len(members)
+    said = f"{group or 'no class'}, {id}: {stuck} of {len(members)} are stuck"
+    return f"{share:.0%}".rstrip("%") if stuck else "", f"background: rgb(213 94 0 / {share:.2f})", said

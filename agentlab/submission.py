@@ -98,9 +98,17 @@ def _statement(node: ast.stmt, cell: int) -> Statement:
     reads = {s.get_name() for s in symbols if s.is_referenced()} | set(_globals_of(table))
     if isinstance(node, (ast.If, ast.While, ast.For, ast.Try)):
         reads |= binds  # a branch or loop may leave a name as it was
-    reads |= {part.target.id for part in ast.walk(node) if isinstance(part, ast.AugAssign) and isinstance(part.target, ast.Name)}  # fmt: skip
+    reads |= {part.target.id for part in _own_parts(node) if isinstance(part, ast.AugAssign) and isinstance(part.target, ast.Name)}  # fmt: skip
     reads -= set(_set_first(node))
     return Statement(node, cell, frozenset(binds), frozenset(reads), frozenset(_changed(node)))
+
+
+def _own_parts(node: ast.AST) -> Iterator[ast.AST]:
+    """The parts of a statement that share its names: without the bodies of functions and classes in it."""
+    yield node
+    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
+        for child in ast.iter_child_nodes(node):
+            yield from _own_parts(child)
 
 
 def _set_first(node: ast.stmt) -> Iterator[str]:

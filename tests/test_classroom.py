@@ -114,9 +114,11 @@ def test_the_reports_escape_what_learners_named(tmp_path):
     page = (tmp_path / "out" / "class.html").read_text(encoding="utf-8")
     assert "<b>x" not in page
     assert "&lt;b&gt;x" in page
-    alt = re.search(r'<img alt="([^"]+)"', page)[1]
-    assert alt.startswith("Dot chart of learners (rows) over")
-    assert alt.endswith("most learners, 4 of 4, are stuck at loss.dl_dz.")
+    caption = re.search(r"<caption>([^<]+)</caption>", page)[1]
+    assert caption.startswith("Learners by exercises (✔ passed, ✘ stuck,")
+    assert caption.endswith("most learners, 4 of 4, are stuck at loss.dl_dz")
+    assert 'title="a$b$c, loss.dl_dz: stuck">✘</td>' in page
+    assert 'title="normal, start.order_number: not started">·</td>' in page
     with open(tmp_path / "out" / "class.csv", encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["learner"] for row in rows} == {"'=cmd()", "<b>x", "a$b$c", "normal"}
@@ -149,7 +151,10 @@ def test_thirty_classes_of_thirty_are_merged_in_two_seconds(tmp_path):
         seconds.append(after.children_user - before.children_user + after.children_system - before.children_system)
     print(f"class merge, 900 files: {min(seconds):.2f} s of computing")
     assert "900 learners; most are stuck at" in done.stdout
-    assert "Heat map of the share of each class" in (tmp_path / "out" / "class.html").read_text(encoding="utf-8")
+    page = (tmp_path / "out" / "class.html").read_text(encoding="utf-8")
+    assert "Per cent of each class that is stuck: most learners, " in page
+    stuck = re.search(r'title="class 00, start.order_number: (\d+) of 30 are stuck">(\d+)<', page)
+    assert int(stuck[2]) == round(int(stuck[1]) / 30 * 100)
     assert min(seconds) < 2
 
 
