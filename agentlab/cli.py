@@ -213,6 +213,9 @@ def _shop_tools():
     return shop_tools(Store.sample())
 
 
+LABS = "With lab 07's help desk and lab 09's recommender behind its tools."
+
+
 @app.command()
 def evaluate(
     files: Annotated[
@@ -224,13 +227,14 @@ def evaluate(
     model: Annotated[
         bool, typer.Option("--model", help="Use the course's language model too, as language does.")
     ] = False,
+    labs: Annotated[bool, typer.Option("--labs", help=LABS)] = False,
     report_file: Annotated[Path | None, typer.Option("--json", help="Write figures and transcripts here.")] = None,
 ) -> None:
     """Let simulated customers talk with the agent, and print how often they were served."""
     from agentlab import scenarios, trials
 
     found = scenarios.load_scenarios(files=[scenarios.scenario_file(name) for name in files or ["development"]])
-    report = trials.evaluate(_agents(planner, model), found, seeds, _print_failure)
+    report = trials.evaluate(_agents(planner, model, labs), found, seeds, _print_failure)
     print(report.table())
     if report_file is not None:
         report_file.parent.mkdir(parents=True, exist_ok=True)
@@ -242,12 +246,15 @@ def _print_failure(outcome) -> None:
         print(f"{outcome.scenario}, seed {outcome.seed}: {outcome.fault}. {outcome.why[0]}", flush=True)
 
 
-def _agents(planner: str, model: bool):
-    """A function that takes a store and gives the shop's agent in it; all share one language model."""
+def _agents(planner: str, model: bool, labs: bool):
+    """A function that takes a store and gives the shop's agent in it; all share the same models."""
+    from agentlab import answers, towers
     from agentlab.shop.agent import shop_agent
 
-    language = _assistant() if model or planner == "language" else None
-    return lambda store: shop_agent(store, planner=planner, language=language)
+    shared: dict = {"language": _assistant()} if model or planner == "language" else {}
+    if labs:
+        shared |= {"help": answers.load(), "recommender": towers.load()}
+    return lambda store: shop_agent(store, planner=planner, **shared)
 
 
 @app.command()
@@ -257,12 +264,11 @@ def chat(
     ] = None,
     planner: Annotated[str, typer.Option(help="hybrid, rules or language.")] = "hybrid",
     model: Annotated[bool, typer.Option("--model", help="Load the course's language model too.")] = False,
+    labs: Annotated[bool, typer.Option("--labs", help=LABS)] = False,
     trace: Annotated[bool, typer.Option("--trace", help="Show what the agent saw and decided.")] = False,
 ) -> None:
     """Talk with the shop's agent; an empty line ends it."""
-    from agentlab.shop.agent import shop_agent
-
-    talk = shop_agent(planner=planner, language=_assistant() if model else None).conversation()
+    talk = _agents(planner, model, labs)(None).conversation()
     for message in _messages(script):
         turn = talk.send(message)
         print(turn.trace.text() if trace else f"Agent: {turn.reply}")

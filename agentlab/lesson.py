@@ -7,6 +7,7 @@ The bands stand in one file, ``bands.yml``, per lesson, figure and profile.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import random
@@ -98,3 +99,16 @@ def record(figure: str, value: float) -> None:
     text = f"Recorded {figure} = {value:.4g}, {verdict}."
     data = {"name": figure, "value": value, "low": low, "high": high}
     emit({FIGURE_MIME: data, "text/markdown": text, "text/plain": text})
+
+
+def benchmark(name: str) -> dict:
+    """What ``python -m benchmarks.NAME`` measured, from ``benchmarks/results`` of the checkout or the installed copy.
+
+    Raises `UnknownName` where there is no such result.
+    """
+    here = Path(__file__).resolve().parent
+    folders = [f for f in (here.parent / "benchmarks" / "results", here / "_results") if f.is_dir()]
+    files = {path.stem: path for folder in reversed(folders) for path in folder.glob("*.json")}
+    if name not in files:
+        raise UnknownName("benchmark", name, files)
+    return json.loads(files[name].read_text(encoding="utf-8"))

@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import agent, finetune, language, readme, toolkit, understanding
+from benchmarks import agent, finetune, language, news, readme, recommend, retrieval, toolkit, understanding
 
 if __name__ == "__main__":
     finetune.main(sys.argv[1:])
@@ -10,4 +10,7 @@ if __name__ == "__main__":
     toolkit.main([])
     language.main([])
     agent.main([])
+    retrieval.main([])
+    news.main([])
+    recommend.main([])
     readme.write()

@@ -14,8 +14,9 @@ MARKS = ("<!-- figures: written by `make bench` -->", "<!-- end of figures -->")
 
 
 def read(name: str) -> dict:
-    """A result file."""
-    return json.loads((RESULTS / name).read_text(encoding="utf-8"))
+    """A result file; empty where there is none yet."""
+    path = RESULTS / name
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def language_rows() -> list[tuple[str, str, str]]:
@@ -50,6 +51,49 @@ def agent_rows() -> list[tuple[str, str, str]]:
     ]  # fmt: skip
 
 
+def search_rows() -> list[tuple[str, str, str]]:
+    """How well a help page is found, and what is said where none answers."""
+    found = read("retrieval.json").get("help_pages")
+    if not found:
+        return []
+    stages, desk = found["stages"], found["desk"]
+    five = {name: f"{row['recall_at_5']:.2f}" for name, row in stages.items()}
+    return [
+        ("The right help page among the first five", five["re-ranked"], f"{five['tfidf (floor)']} TF-IDF, {five['encoder']} encoder alone, {five['bm25']} BM25 alone"),
+        ("Questions without an answer that are refused", f"{desk['refused']:.0%}", f"while {desk['answered']:.0%} of the others are answered, {desk['right_citation']:.0%} of these with the right page"),
+    ]  # fmt: skip
+
+
+def news_rows() -> list[tuple[str, str, str]]:
+    """How well news is read, and how soon a surge of bad news is seen."""
+    found = read("news.json")
+    if not found:
+        return []
+    mean, floors, rate = found["mean"], found["floors"], found["headlines_per_second"]
+    return [
+        (f"News, macro F1 of sentiment and topic ({found['seeds']} seeds)", f"{mean['test_sentiment']:.3f}, {mean['test_topic']:.3f}", f"{floors['test_sentiment_tfidf']:.2f}, {floors['test_topic_tfidf']:.2f} TF-IDF; {floors['test_sentiment_vader']:.2f} VADER"),
+        ("Surges of bad news alerted within a day", f"{mean['in_time']:.0%} at {mean['false_a_quarter']:.1f} false alerts a quarter", f"{found['beside']['true labels']['in_time']:.0%} at {found['beside']['true labels']['false_a_quarter']:.1f} if every text were read right"),
+        ("Headlines per second", f"{rate['agentlab']:.0f}", f"{rate['pipeline']:.0f} `transformers.pipeline`, sentiment only"),
+    ]  # fmt: skip
+
+
+def recommend_rows() -> list[tuple[str, str, str]]:
+    """What two towers gain over counting, and how fast they find."""
+    found = read("recommend.json")
+    if not found:
+        return []
+
+    def mean(group: str, way: str) -> str:
+        return f"{fmean(row['ndcg'][group][way] for row in found['seeds']):.3f}"
+
+    index = found["retrieval"]
+    return [
+        (f"Recommendations, NDCG@10 ({len(found['seeds'])} simulated shops)", mean("all", "two towers"), f"{mean('all', 'bestsellers')} bestsellers, {mean('all', 'factorization (implicit)')} implicit's factorization"),
+        ("The same among products that nobody has bought yet", mean("new products", "two towers"), f"{mean('new products', 'factorization (implicit)')} implicit's factorization"),
+        (f"Ten of {index['products']:,} products, milliseconds: median, 95th percentile", f"{index['index_ms']['median']:.1f}, {index['index_ms']['p95']:.1f}", f"{index['exact_ms']['median']:.1f}, {index['exact_ms']['p95']:.1f} comparing with all"),
+    ]  # fmt: skip
+
+
 def table() -> str:
     """The Markdown table, from the result files that are there."""
 
@@ -69,7 +113,7 @@ def table() -> str:
         ("A checked tool call beyond the function, microseconds: READ, WRITE", f"{call['agentlab READ']}, {call['agentlab WRITE']}", f"{call['smolagents']} smolagents, {call['pydantic validate_call']} pydantic's `validate_call`; neither logs nor remembers"),
         ("A tool in a process of its own, milliseconds", f"{tools['isolated_milliseconds']:.0f}", ""),
     ]  # fmt: skip
-    rows += [*language_rows(), *agent_rows()]
+    rows += [*language_rows(), *agent_rows(), *search_rows(), *news_rows(), *recommend_rows()]
     lines = ["| figure | agentlab | beside it, in the same run |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows)]  # fmt: skip
     machine = quality["machine"]
     return "\n".join(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from agentlab import assets
+from agentlab.corpus import data_folder
 from agentlab.errors import DataError, UnknownName
 from agentlab.knowledge import (
     METHODS,
@@ -42,6 +43,16 @@ def test_articles_have_an_id_a_title_and_passages():
     assert one.passages[0].startswith("You have **30 days")
     assert "\n".join(one.passages).split() == one.text.split(), "nothing is lost between passages"
     assert not any(p.startswith("- ") for a in ARTICLES for p in a.passages[1:]), "a list stays with the line before it"
+
+
+def test_the_readme_says_how_many_questions_each_part_has():
+    readme = (data_folder() / "README.md").read_text(encoding="utf-8")
+    answered, open_ = ([len(load_questions(part, kind)) for part in PARTS] for kind in (True, False))
+    assert f"| {sum(answered)} questions in customers' words" in readme
+    assert "part: train ({}), development ({}) or test ({})".format(*answered) in readme
+    assert (
+        f"| {sum(open_)} questions that no article answers, in the same parts ({', '.join(map(str, open_))})" in readme
+    )
 
 
 def test_questions_ask_for_articles_that_exist_and_parts_share_none():

@@ -67,3 +67,10 @@ def test_every_lesson_has_its_bands_and_every_band_makes_sense():
 def test_outside_a_notebook_nothing_is_displayed(capsys):
     show.emit({"text/plain": "x", "text/html": "<b>x</b>"})
     assert capsys.readouterr().out == "x\n"
+
+
+def test_what_the_benchmarks_measured_can_be_shown_in_a_lesson():
+    rows = lesson.benchmark("retrieval")["neighbours"]["rows"]
+    assert {"exact", "HNSW"} <= {row["kind"] for row in rows}
+    with pytest.raises(UnknownName, match="Did you mean 'retrieval'"):
+        lesson.benchmark("retreival")

@@ -440,10 +440,11 @@ def draw_trials(rng):
     return trials
 
 
-COST_SLIPS = {
+COST_SLIPS = {  # the parts that are left out, or "" where all are counted without their prices
     "hours": "The hours of delay are left out of the cost.",
     "false": "The false alarms are left out of the cost, so the most nervous threshold wins.",
     "missed": "The missed surges are left out of the cost, so the sleepiest threshold wins.",
+    "": "Each error has its own price: multiply before you add.",
 }
 
 
@@ -453,24 +454,32 @@ def pick(trials, prices):
     return trials[int(np.argmin(by))]["threshold"]
 
 
+def slipped(trials, prices, part):
+    """What `pick` gives with a slip of `COST_SLIPS`."""
+    return pick(trials, {k: v for k, v in prices.items() if k != part} if part else dict.fromkeys(prices, 1))
+
+
 def check_cheapest(answer) -> None:
-    rng = random.Random()
+    rng, first, slips = random.Random(), "", list(COST_SLIPS)
     priced = ({"missed": 20, "hours": 0.1, "false": 1.5}, {"missed": 1, "hours": 1.5, "false": 1}, {"missed": 60, "hours": 0.3, "false": 6})  # fmt: skip
     for number in range(3 * ROUNDS):
-        trials, prices = draw_trials(rng), priced[number % 3]
+        prices, part = priced[number % 3], list(COST_SLIPS)[number % 4]
+        drawn = (draw_trials(rng) for _ in range(50))  # until the part decides
+        trials = next((t for t in drawn if slipped(t, prices, part) != pick(t, prices)), draw_trials(rng))
         theirs = answer([dict(t) for t in trials], prices["missed"], prices["hours"], prices["false"])
         expect(not isinstance(theirs, dict), "Give the threshold, not the whole trial.")
         expect_type(theirs, (int, float, np.number), "The threshold")
         truth = pick(trials, prices)
-        if theirs == truth:
-            continue
         costs = {t["threshold"]: sum(prices[k] * t[k] for k in prices) for t in trials}
-        expect(not np.isclose(theirs, costs[truth]), "That is the lowest cost; the question asks for the threshold that has it.")  # fmt: skip
-        for part, message in COST_SLIPS.items():
-            rest = {k: v for k, v in prices.items() if k != part}
-            expect(theirs != pick(trials, rest), message)
-        expect(theirs != pick(trials, dict.fromkeys(prices, 1)), "Each error has its own price: multiply before you add.")  # fmt: skip
-        raise Wrong(f"Threshold {truth} costs {costs[truth]:.2f}, yours, {theirs}, costs {costs.get(theirs, math.nan):.2f}.")  # fmt: skip
+        if theirs != truth:
+            expect(not np.isclose(theirs, costs[truth]), "That is the lowest cost; the question asks for the threshold that has it.")  # fmt: skip
+            first = (
+                first
+                or f"Threshold {truth} costs {costs[truth]:.2f}, yours, {theirs}, costs {costs.get(theirs, math.nan):.2f}."
+            )
+        slips = [part for part in slips if slipped(trials, prices, part) == theirs]  # what explains every answer so far
+    if first:
+        raise Wrong(COST_SLIPS[slips[0]] if slips else first)
 
 
 EXERCISES = (
@@ -587,7 +596,7 @@ EXERCISES = (
         ("min(trials, key=cost) with a function cost(trial).",),
         cheapest, check_cheapest,
         (
-            *(Mistake(lambda trials, missed, hour, false, part=part: pick(trials, {k: v for k, v in {"missed": missed, "hours": hour, "false": false}.items() if k != part}), message.split(",")[0].rstrip(".")) for part, message in COST_SLIPS.items() if part != "hours"),
+            *(Mistake(lambda trials, missed, hour, false, part=part: slipped(trials, {"missed": missed, "hours": hour, "false": false}, part), message.split(",")[0].rstrip(".")) for part, message in COST_SLIPS.items()),
             Mistake(lambda trials, missed, hour, false: min(missed * t["missed"] + hour * t["hours"] + false * t["false"] for t in trials), "That is the lowest cost"),
             Mistake(lambda trials, missed, hour, false: min(trials, key=lambda t: missed * t["missed"] + hour * t["hours"] + false * t["false"]), "not the whole trial"),
         ),

@@ -22,7 +22,7 @@ from agentlab.corpus import Message, data_folder, read_yaml
 from agentlab.decisions import Answer, Ask, Call, Confirm, Decision, HandOver
 from agentlab.dialogue import State, Wish
 from agentlab.domain import Domain, rule_in
-from agentlab.knowledge import Article, load_articles, rank
+from agentlab.knowledge import KNOWS, Article, load_articles, rank
 from agentlab.language import LanguageModel
 from agentlab.perceive import DENIED
 from agentlab.shop import replies
@@ -34,7 +34,6 @@ from agentlab.shop.store import SAMPLE_DAY, Store
 from agentlab.shop.tools import shop_tools
 from agentlab.toolkit import Toolbox, ToolResult
 
-KNOWS = 0.24  # a help page that fits a question less well is not quoted; chosen on train and development questions
 COUNTRIES = {
     "netherlands": "NL", "holland": "NL", "belgium": "BE", "germany": "DE", "austria": "AT", "france": "FR", "spain": "ES",
     "portugal": "PT", "italy": "IT", "poland": "PL", "norway": "NO", "sweden": "SE", "denmark": "DK", "finland": "FI",
@@ -91,6 +90,13 @@ COMPLAINT = re.compile(
     r"complain|(?:on|for the) (?:the )?(?:record|file)|\bfile\b|writ\w+ (?:it |this |that )?down|in writing|regist\w+|report (?:it|this|him|her)",
     re.IGNORECASE,
 )
+SUGGESTING = ("product_advice", "product_compatibility")  # wishes that a suggestion may serve
+SUGGEST = re.compile(
+    r"\b(?:recommend|suggest)(?:ations?|ions?|ed)?\b(?! (?:the|this|that|it)\b)|\bto go (?:along )?with\b|\b(?:gift|present) for\b|\bsomething (?:for|like|similar|to)\b"
+    r"|\b(?:what|anything|something|accessor\w+)\b[^.?!]{0,40}\b(?:fits?|goes|go|works?|match\w*|suits?)\b",
+    re.IGNORECASE,
+)
+LONGEST_WISH = 120  # characters of a wish that the recommender reads
 REMOVE = re.compile(r"\b(?:take|remove|drop|delete|leave)\b.{0,60}\b(?:out|off|from)\b|\bremove\b", re.IGNORECASE)
 GENERIC = frozenset(
     "order item thing parcel package it one this that my the a an for with and of in pro new from i to want you is".split()
@@ -107,9 +113,9 @@ def _data() -> dict[str, Any]:
     return read_yaml(data_folder() / "shop" / "agent.yml")
 
 
-def shop_domain(today: Callable[[], dt.date] = lambda: SAMPLE_DAY) -> ShopDomain:
-    """The shop as a domain; ``today`` says which day it is."""
-    return ShopDomain.from_data(_data(), today=today)
+def shop_domain(today: Callable[[], dt.date] = lambda: SAMPLE_DAY, recommends: bool = False) -> ShopDomain:
+    """The shop as a domain; ``today`` says which day it is, ``recommends`` that the toolbox has recommend_products."""
+    return ShopDomain.from_data(_data(), today=today, recommends=recommends)
 
 
 def shop_agent(
@@ -118,9 +124,14 @@ def shop_agent(
     language: LanguageModel | None = None,
     understand: Callable[[Sequence[str]], Sequence[Any]] | None = None,
     turns: Callable[[str, str], Any] | None = None,
+    help: Any = None,
+    recommender: Any = None,
     **settings: Any,
 ) -> Agent:
     """The shop's agent over a store (a fresh sample if none is given); ``settings`` are fields of `agentlab.agent.Settings`.
+
+    ``help`` is what search_help looks in, such as lab 07's help desk (`agentlab.answers.load`); with a ``recommender``, such as
+    lab 09's towers (`agentlab.towers.load`), the agent suggests products too.
 
     Without ``understand`` and ``turns`` it takes the course's fine-tuned models, and trains them where that has not been done.
     With an ``understand`` alone, yes and no are read by patterns.
@@ -130,14 +141,14 @@ def shop_agent(
         understand, turns = shop_understander(), turns or reading.load()
 
     def toolbox_of(session: Session) -> Toolbox:
-        return shop_tools(store, session)
+        return shop_tools(store, session, help, recommender)
 
     def rehearse_of(session: Session) -> Callable[[str, dict], ToolResult]:
         box = shop_tools(store, session)
         return lambda tool, arguments: rehearse(store, box, tool, arguments)
 
     return build_agent(
-        toolbox_of, shop_domain(lambda: store.today), understand, language, planner,
+        toolbox_of, shop_domain(lambda: store.today, recommender is not None), understand, language, planner,
         turns=turns, sentiment=sentiment, new_session=Session, rehearse_of=rehearse_of, **settings,
     )  # fmt: skip
 
@@ -177,6 +188,7 @@ class ShopDomain(Domain):
     """What only the shop's records know: which order and item are meant, what a result means, what is read back."""
 
     today: Callable[[], dt.date] = field(default=lambda: SAMPLE_DAY)
+    recommends: bool = False
 
     # --- values out of a message ---
 
@@ -420,7 +432,12 @@ class ShopDomain(Domain):
     def arguments(self, tool: str, names: Iterable[str], wish: Wish) -> dict[str, Any]:
         """An address is one slot and several arguments; where no country is named, it is that of the order."""
         found = super().arguments(tool, names, wish)
-        if tool == "search_products" and (most := re.search(r"\b(?:under|below|up to|at most|max\w*|less than) (?:€ ?)?(\d{2,4})\b", wish.text, re.IGNORECASE)):  # fmt: skip
+        if tool == "recommend_products":
+            found = {
+                "wish": "".join(filter(str.isprintable, " ".join(wish.text.split())))[:LONGEST_WISH],
+                **self._suggested_for(wish),
+            }
+        if tool in ("search_products", "recommend_products") and (most := re.search(r"\b(?:under|below|up to|at most|max\w*|less than) (?:€ ?)?(\d{2,4})\b", wish.text, re.IGNORECASE)):  # fmt: skip
             found["max_price_cents"] = 100 * int(most[1])
         if tool in ("return_item", "exchange_item") and found.get("quantity", 1) > self._item(wish)["quantity"]:
             del found["quantity"]  # "both of them" may be what is in one package
@@ -541,7 +558,26 @@ class ShopDomain(Domain):
     def _tell_find_customer(self, wish: Wish, state: State, today: dt.date) -> Answer:
         return Answer("account", {k: v for k, v in wish.happened.result.value.items() if isinstance(v, str)})
 
+    def _suggested_for(self, wish: Wish) -> dict[str, str]:
+        """The product that a suggestion should go with, where its name was said."""
+        named = [p for p in wish.results.get("search_products") or [] if _covered(p["name"], wish.text) >= 0.5]
+        return {"product_id": max(named, key=lambda p: _covered(p["name"], wish.text))["product_id"]} if named else {}
+
+    def _tell_recommend_products(self, wish: Wish, state: State, today: dt.date) -> Answer:
+        found = wish.happened.result.value
+        if not found:
+            return Answer("product_none", {}, reason="Nothing that is in stock fits.")
+        facts: dict[str, Any] = {"situation": "recommended"}
+        for n, p in enumerate(found[:3], 1):
+            facts |= {f"product_{n}": p["name"], f"price_{n}": replies.money(p["from_cents"])}
+        if (why := found[0]["because"]).lower() not in wish.text.lower():
+            facts["because"] = why
+        return Answer("recommended", facts, reason="What the recommender puts first.")
+
     def _tell_search_products(self, wish: Wish, state: State, today: dt.date) -> Decision | None:
+        if self.recommends and wish.intent in SUGGESTING and SUGGEST.search(wish.text):
+            wish.intent = "recommendation"
+            return None
         return None if wish.happened.result.value else Answer("product_none", {}, reason="No product has these words.")
 
     def _tell_find_product(self, wish: Wish, state: State, today: dt.date) -> Answer | None:

@@ -5,6 +5,7 @@ It needs trained towers (`agentlab.towers.load`), so a toolbox has it only where
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,11 +57,12 @@ class Recommendations(Desk):
             raise Retry(
                 f"There is no product {product_id}.{did_you_mean(product_id, products)} search_products finds one."
             )
-        asked, owned = products.get(product_id), self._owned()
+        owned = self._owned()
+        asked = products[product_id] if product_id else named_among(owned, wish)
         history = self._history(asked, wish, [] if asked or wish else owned)
         if not history:
             raise Retry("Nothing is known yet: give product_id or wish, or verify a customer who has orders.")
-        have = {p.id for p in owned} | ({product_id} if product_id else set())
+        have = {p.id for p in (*owned, *([asked] if asked else []))}
         fits, kinds = accessory_of(), {p.category for p in (*owned, *([asked] if asked else []))}
         found = [
             p for p in products.values()
@@ -107,6 +109,14 @@ class Recommendations(Desk):
             }
             for n in best
         ]
+
+
+def named_among(owned: list[Product], wish: str | None) -> Product | None:
+    """The newest of somebody's products that a wish calls theirs: the camera of "what goes with my camera?"."""
+    own = re.findall(r"\b(?:my|our)\b((?: [\w-]+){1,4})", (wish or "").lower())
+    words = {w.removesuffix("s") for part in own for w in part.split()}
+    kinds = {p.id: {w.removesuffix("s") for w in re.findall(r"\w+", f"{p.name} {p.category}".lower())} for p in owned}
+    return next((p for p in reversed(owned) if words & kinds[p.id]), None)
 
 
 def text_of(product: Product) -> str:

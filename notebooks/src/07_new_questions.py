@@ -561,11 +561,9 @@ record("neighbour_speedup", exact / good.milliseconds)
 # The same at a million, recorded by `python -m benchmarks.retrieval`, which takes minutes:
 
 # %%
-import json
+from agentlab.lesson import benchmark
 
-from agentlab.notebooks import notebook_folder
-
-recorded = json.loads((notebook_folder().parent / "benchmarks" / "results" / "retrieval.json").read_text())["neighbours"]  # fmt: skip
+recorded = benchmark("retrieval")["neighbours"]
 show_table(
     [
         {
