@@ -20,7 +20,7 @@ demo: setup
 	@$(BIN)/agentlab demo
 
 test: setup
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python -m pytest -n 2
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python -m pytest -n 2 --dist worksteal
 
 notebooks: setup
 	@$(BIN)/python -m agentlab.notebooks

@@ -52,7 +52,7 @@ class RulePlanner:
             told = domain.tell(wish, context.state)
             wish.happened = None
             return told
-        if wish.intent in domain.small_talk:
+        if wish.intent in domain.small_talk and wish.intent not in domain.intents:
             facts = domain.small_talk[wish.intent]
             return Answer(str(facts.get("situation", wish.intent)), dict(facts), reason="small talk")
         return None

@@ -30,6 +30,7 @@ from agentlab.shop.tools import shop_tools
 from agentlab.toolkit import SHORT, WRITE, Toolbox, ToolResult, did_you_mean
 
 PARTS = ("train", "development", "test")
+LABS = "labs"  # customers who need the help desk of lab 07 or the recommender of lab 09
 LONGEST = 12  # messages of a customer
 WISHES = ("wish", "intent", "solution")  # asked for these, a customer says in other words what is wanted
 ALSO = {  # what a customer knows under another name than the one that is asked for
@@ -158,7 +159,7 @@ class Scenario(_Entry):
 
 def scenario_file(name: str) -> Path:
     """The file of a part by its name, or a file as given."""
-    return data_folder() / "scenarios" / f"{name}.yml" if name in PARTS else Path(name)
+    return data_folder() / "scenarios" / f"{name}.yml" if name in (*PARTS, LABS) else Path(name)
 
 
 def load_scenarios(part: str | None = None, files: Sequence[str | Path] | None = None) -> list[Scenario]:
@@ -167,8 +168,8 @@ def load_scenarios(part: str | None = None, files: Sequence[str | Path] | None =
     Raises `DataError` with file, id and what is wrong for the first entry that is not as it should be, since all figures
     rest on these; `mistakes` lists them all.
     """
-    if part is not None and part not in PARTS:
-        raise UnknownName("part", part, PARTS)
+    if part is not None and part not in (*PARTS, LABS):
+        raise UnknownName("part", part, (*PARTS, LABS))
     folder = data_folder() / "scenarios"
     files = files or ([scenario_file(part)] if part else sorted(folder.glob("*.yml")))
     if not files:

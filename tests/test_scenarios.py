@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from agentlab.errors import DataError, UnknownName
-from agentlab.scenarios import load_scenarios, mistakes
+from agentlab.scenarios import LABS, load_scenarios, mistakes
 from agentlab.shop.rules import rules
 from agentlab.shop.store import Store
 from agentlab.shop.tools import shop_tools
@@ -106,7 +106,7 @@ def test_broken_yaml_and_missing_files_are_data_errors(tmp_path):
 
 
 def test_parts_have_names():
-    with pytest.raises(UnknownName, match=r"Unknown part 'dev'\. Available: development, test, train\."):
+    with pytest.raises(UnknownName, match=r"Unknown part 'dev'\. Available: development, labs, test, train\."):
         load_scenarios("dev")
 
 
@@ -127,7 +127,7 @@ def shipped():
 def test_the_shipped_scenarios_are_without_mistakes_and_enough(shipped):
     everything = load_scenarios()  # ids are unique over all files
     assert [len(shipped[part]) >= n for part, n in zip(SHIPPED, (80, 40, 40), strict=True)] == [True] * 3
-    assert len(everything) == sum(map(len, shipped.values()))
+    assert len(everything) == sum(map(len, shipped.values())) + len(load_scenarios(LABS))
     assert sum(s.hostile for s in everything) >= 25
     assert sum(s.twist != "none" for s in everything) >= len(everything) / 4
 

@@ -20,7 +20,7 @@ from agentlab import understand as understanding
 from agentlab.agent import Agent, build_agent
 from agentlab.corpus import Message, data_folder, read_yaml
 from agentlab.decisions import Answer, Ask, Call, Confirm, Decision, HandOver
-from agentlab.dialogue import State, Wish
+from agentlab.dialogue import OUT_OF_SCOPE, State, Wish
 from agentlab.domain import Domain, rule_in
 from agentlab.knowledge import KNOWS, Article, load_articles, rank
 from agentlab.language import LanguageModel
@@ -34,6 +34,7 @@ from agentlab.shop.store import SAMPLE_DAY, Store
 from agentlab.shop.tools import shop_tools
 from agentlab.toolkit import Toolbox, ToolResult
 
+KNOWS_STRANGE = 0.4  # a page must fit so well where something else seems to be meant; chosen on development questions
 COUNTRIES = {
     "netherlands": "NL", "holland": "NL", "belgium": "BE", "germany": "DE", "austria": "AT", "france": "FR", "spain": "ES",
     "portugal": "PT", "italy": "IT", "poland": "PL", "norway": "NO", "sweden": "SE", "denmark": "DK", "finland": "FI",
@@ -96,6 +97,8 @@ SUGGEST = re.compile(
     r"|\b(?:what|anything|something|accessor\w+)\b[^.?!]{0,40}\b(?:fits?|goes|go|works?|match\w*|suits?)\b",
     re.IGNORECASE,
 )
+GOES_WITH = re.compile(r"\b(?:what|anything|something)\b.{0,30}\bgo(?:es)? (?:well |along )?with\b", re.IGNORECASE)
+OWN = re.compile(r"\b(?:my|our)\b((?: [\w-]+){1,4})")
 LONGEST_WISH = 120  # characters of a wish that the recommender reads
 REMOVE = re.compile(r"\b(?:take|remove|drop|delete|leave)\b.{0,60}\b(?:out|off|from)\b|\bremove\b", re.IGNORECASE)
 GENERIC = frozenset(
@@ -113,9 +116,18 @@ def _data() -> dict[str, Any]:
     return read_yaml(data_folder() / "shop" / "agent.yml")
 
 
-def shop_domain(today: Callable[[], dt.date] = lambda: SAMPLE_DAY, recommends: bool = False) -> ShopDomain:
-    """The shop as a domain; ``today`` says which day it is, ``recommends`` that the toolbox has recommend_products."""
-    return ShopDomain.from_data(_data(), today=today, recommends=recommends)
+def shop_domain(
+    today: Callable[[], dt.date] = lambda: SAMPLE_DAY, recommends: bool = False, has_desk: bool = False
+) -> ShopDomain:
+    """The shop as a domain; ``today`` says which day it is, ``recommends`` that the toolbox has recommend_products.
+
+    With ``has_desk`` a help desk that knows when no page answers stands behind search_help. So it is asked first about products
+    that are not named, and about what seems to be none of the shop's business.
+    """
+    domain = ShopDomain.from_data(_data(), today=today, recommends=recommends, has_desk=has_desk)
+    if has_desk:
+        domain.intents[OUT_OF_SCOPE] = replace(domain.intents[domain.fallback], name=OUT_OF_SCOPE)
+    return domain
 
 
 def shop_agent(
@@ -148,7 +160,7 @@ def shop_agent(
         return lambda tool, arguments: rehearse(store, box, tool, arguments)
 
     return build_agent(
-        toolbox_of, shop_domain(lambda: store.today, recommender is not None), understand, language, planner,
+        toolbox_of, shop_domain(lambda: store.today, recommender is not None, help is not None), understand, language, planner,
         turns=turns, sentiment=sentiment, new_session=Session, rehearse_of=rehearse_of, **settings,
     )  # fmt: skip
 
@@ -188,7 +200,8 @@ class ShopDomain(Domain):
     """What only the shop's records know: which order and item are meant, what a result means, what is read back."""
 
     today: Callable[[], dt.date] = field(default=lambda: SAMPLE_DAY)
-    recommends: bool = False
+    recommends: bool = False  # whether there is recommend_products
+    has_desk: bool = False  # whether search_help knows when no page answers, so that it may be asked first
 
     # --- values out of a message ---
 
@@ -220,7 +233,7 @@ class ShopDomain(Domain):
             "new_sku": self._variant, "quantity": self._quantity, "opened": self._opened, "address": self._address,
             "problem": self._problem, "kind": self._kind, "subject": self._subject, "text": self._text,
             "coupon": self._coupon, "question": lambda w, s: w.text[:400] or None, "query": self._query,
-            "solution": self._solution, "reason": self._reason, "tracking_number": lambda w, s: None,
+            "solution": self._solution, "reason": self._reason, "tracking_number": lambda w, s: None, "owned": self._owned,
         }  # fmt: skip
         return fillers[slot](wish, state) if slot in fillers else None
 
@@ -306,6 +319,17 @@ class ShopDomain(Domain):
         named = [p for p in found if _covered(p["name"], wish.text) >= 0.5]
         found = sorted(named, key=lambda p: -_covered(p["name"], wish.text)) or found
         return found[0]["product_id"] if found else Answer("product_none", {}, reason="No product has these words.")
+
+    def _owned(self, wish: Wish, state: State) -> Ask | None:
+        """Which camera is "my camera"? Where the customer is verified the tool sees their orders, else it is asked."""
+        own = {w.removesuffix("s") for part in OWN.findall(wish.text.lower()) for w in part.split()}
+        if not own or state.verified or "product_id" in wish.slots or self._suggested_for(wish):
+            return None
+        fitting = [p for p in wish.results["search_products"] if p["category"].removesuffix("s") in own]
+        if len(fitting) < 2:
+            return None
+        choices = {p["name"]: p["product_id"] for p in fitting}
+        return Ask("product_id", choices=choices, reason=f"{len(fitting)} of our products are of that kind.")
 
     def _change(self, wish: Wish, state: State) -> Any:
         """What an order's position becomes: fewer pieces, or another variant; what else is wanted is refused by rule."""
@@ -433,10 +457,10 @@ class ShopDomain(Domain):
         """An address is one slot and several arguments; where no country is named, it is that of the order."""
         found = super().arguments(tool, names, wish)
         if tool == "recommend_products":
-            found = {
-                "wish": "".join(filter(str.isprintable, " ".join(wish.text.split())))[:LONGEST_WISH],
-                **self._suggested_for(wish),
-            }
+            said = "".join(filter(str.isprintable, " ".join(wish.text.split())))
+            found |= {"wish": said[:LONGEST_WISH], **self._suggested_for(wish)}
+        if tool == "search_products" and self.recommends and SUGGEST.search(wish.text) and (own := OWN.findall(wish.text.lower())):  # fmt: skip
+            found |= {"query": " ".join(own).strip()[:190], "top": 10}  # what the suggestion should go with
         if tool in ("search_products", "recommend_products") and (most := re.search(r"\b(?:under|below|up to|at most|max\w*|less than) (?:€ ?)?(\d{2,4})\b", wish.text, re.IGNORECASE)):  # fmt: skip
             found["max_price_cents"] = 100 * int(most[1])
         if tool in ("return_item", "exchange_item") and found.get("quantity", 1) > self._item(wish)["quantity"]:
@@ -572,11 +596,16 @@ class ShopDomain(Domain):
             facts |= {f"product_{n}": p["name"], f"price_{n}": replies.money(p["from_cents"])}
         if (why := found[0]["because"]).lower() not in wish.text.lower():
             facts["because"] = why
+        if product := next((p["name"] for p in wish.results["search_products"] if p["product_id"] == wish.happened.arguments.get("product_id")), None):  # fmt: skip
+            facts["goes_with"] = product
         return Answer("recommended", facts, reason="What the recommender puts first.")
 
     def _tell_search_products(self, wish: Wish, state: State, today: dt.date) -> Decision | None:
         if self.recommends and wish.intent in SUGGESTING and SUGGEST.search(wish.text):
             wish.intent = "recommendation"
+            return None
+        if self.has_desk and wish.intent in SUGGESTING and not self._suggested_for(wish):
+            wish.intent = self.fallback  # no product is named: a page may answer
             return None
         return None if wish.happened.result.value else Answer("product_none", {}, reason="No product has these words.")
 
@@ -593,8 +622,18 @@ class ShopDomain(Domain):
         return Answer(facts["situation"], facts, reason="The product's data.")
 
     def _tell_search_help(self, wish: Wish, state: State, today: dt.date) -> Answer | None:
+        if self.recommends and GOES_WITH.search(wish.text):
+            wish.intent = "recommendation"
+            return None
         found = wish.happened.result.value
         best = found[0] if found else {"score": 0.0}
+        if "search_products" in wish.results and best["score"] < KNOWS_STRANGE:  # it was about products before
+            wish.intent = "product_advice"
+            del wish.slots["question"]
+            return None
+        if wish.intent == OUT_OF_SCOPE and best["score"] < KNOWS_STRANGE:
+            facts = self.small_talk[OUT_OF_SCOPE]
+            return Answer(str(facts["situation"]), dict(facts), reason="It seems not to be for us, and no page answers it.")  # fmt: skip
         if best["score"] < KNOWS:
             wish.intent = (
                 "track_order" if "order_id" in state.heard else "product_advice"

@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import Field
 from sqlalchemy import select
 
+from agentlab.assets import embed_once
 from agentlab.shop.arguments import Category, Line, ProductId, Top
 from agentlab.shop.desk import Desk, read
 from agentlab.shop.models import Order, Product
@@ -70,7 +71,7 @@ class Recommendations(Desk):
             and (category or fits.get(p.id, "") in ("", *kinds))  # no cartridge for somebody without a printer
             and any(v.stock > 0 and (max_price_cents is None or v.price_cents <= max_price_cents) for v in p.variants)
         ]  # fmt: skip
-        return self._ranked(found, history, asked, top) if found else []
+        return self._ranked(found, history, asked, wish, top) if found else []
 
     def _owned(self) -> list[Product]:
         """What the verified customer ordered of late, the oldest first; nothing where nobody is verified."""
@@ -90,13 +91,17 @@ class Recommendations(Desk):
             lines.append(Known("purchase", -1, text_of(asked)))
         return (*([Known("wish", -1, wish)] if wish else []), *lines)
 
-    def _ranked(self, found: list[Product], history: tuple[Known, ...], asked: Product | None, top: int) -> list[dict]:
-        model = self.recommender
-        vectors = model.product_vectors([text_of(p) for p in found])
+    def _ranked(
+        self, found: list[Product], history: tuple[Known, ...], asked: Product | None, wish: str | None, top: int
+    ) -> list[dict]:
+        model, texts = self.recommender, [text_of(p) for p in found]
+        vectors = model.product_vectors(texts)
         scores = vectors @ model.user_vector(history)
+        if wish:  # the towers learned what goes with a taste; what the words themselves name, the encoder knows
+            scores = standard(scores) + standard(embed_once(texts) @ embed_once([wish])[0])
         if asked is not None:  # an accessory for it comes before what is only alike
             fits = accessory_of()
-            scores = scores + np.array([0.5 * (fits.get(p.id) == asked.category) for p in found])
+            scores = scores + np.array([(2.0 if wish else 0.5) * (fits.get(p.id) == asked.category) for p in found])
         best = sorted(range(len(found)), key=lambda n: (-scores[n], found[n].id))[:top]
         return [
             {
@@ -109,6 +114,11 @@ class Recommendations(Desk):
             }
             for n in best
         ]
+
+
+def standard(scores: np.ndarray) -> np.ndarray:
+    """Scores (N,) with mean 0 and deviation 1, so that two kinds can be added."""
+    return (scores - scores.mean()) / (scores.std() + 1e-9)
 
 
 def named_among(owned: list[Product], wish: str | None) -> Product | None:

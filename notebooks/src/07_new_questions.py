@@ -596,6 +596,9 @@ show_table(
 )
 
 # %% [markdown]
+# `agentlab chat --labs` in a terminal puts the desk behind the whole agent of lesson 06. What its understanding takes for none of the shop's business is looked up here first, and turned
+# away only where no page answers.
+#
 # ## Play
 #
 # Ask anything. Try to get a wrong answer, and try to get an "I don't know" for something that the pages do say.

@@ -700,6 +700,9 @@ for question, arguments in (
     say(f"*{question}* → {result.status}: {told}")
 
 # %% [markdown]
+# Where a wish was said in words, the tool adds what the encoder makes of the words: the towers know what goes with a taste, the encoder knows that running is running. Try it in a whole talk:
+# `agentlab chat --labs`, then *what goes with my camera?*
+#
 # ## Play
 #
 # Say what you look for, in your own words. What does it make of two wishes at once?
