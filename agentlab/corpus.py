@@ -557,7 +557,7 @@ def tfidf_classifier(seed: int = 0):
     from sklearn.pipeline import make_pipeline
 
     features = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
-    return make_pipeline(features, LogisticRegression(C=10, max_iter=1000, random_state=seed))
+    return make_pipeline(features, LogisticRegression(C=10, solver="saga", max_iter=1000, random_state=seed))
 
 
 def measure_floor(train: Sequence[Message], test: Sequence[Message]) -> Floor:

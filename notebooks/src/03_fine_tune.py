@@ -36,9 +36,9 @@ from agentlab.lesson import begin, record
 
 lesson = begin("03_fine_tune", PROFILE, SEED)
 QUICK = lesson.profile == "quick"
-MESSAGES = 500 if QUICK else 1000  # for the experiments; the model of the course gets all
+MESSAGES = 400 if QUICK else 1000  # for the experiments; the model of the course gets all
 EPOCHS = 3 if QUICK else 5
-SECONDS = 0.6 if QUICK else 2.0  # how long each way is timed
+SECONDS = 0.4 if QUICK else 2.0  # how long each way is timed
 SEEDS = 2 if QUICK else 3
 
 # %% [markdown]

@@ -33,9 +33,9 @@ from agentlab.lesson import begin, record
 
 lesson = begin("04_language_output", PROFILE, SEED)
 QUICK = lesson.profile == "quick"
-CALLS = 12 if QUICK else 50  # requests of the test part that are tried
-SITUATIONS = 24 if QUICK else 200  # for faithful wording
-TAUGHT = 32 if QUICK else 200  # replies that the model learns from
+CALLS = 8 if QUICK else 50  # requests of the test part that are tried
+SITUATIONS = 12 if QUICK else 200  # for faithful wording
+TAUGHT = 16 if QUICK else 200  # replies that the model learns from
 TICKETS = 4 if QUICK else 15  # to be summarised
 
 # %% [markdown]

@@ -34,7 +34,7 @@ from agentlab.lesson import begin, record
 lesson = begin("06_the_agent", PROFILE, SEED)
 QUICK = lesson.profile == "quick"
 SEEDS = 1 if QUICK else 2  # runs of each scenario
-FEW = 4 if QUICK else 8  # scenarios for the slow ones, with a language model
+FEW = 3 if QUICK else 8  # scenarios for the slow ones, with a language model
 PEER = 1 if QUICK else 2  # and for the slowest
 
 # %% [markdown]
