@@ -6,6 +6,7 @@ progress file, so that a headless run changes nothing of the learner's.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
@@ -234,8 +235,7 @@ class Watch:
         while not self.stop.wait(0.3):
             try:
                 kernel = psutil.Process(client.km.provisioner.pid)
-                together = sum(p.memory_info().rss for p in [kernel, *kernel.children(recursive=True)])
-                self.peak_mb = max(self.peak_mb, together / 2**20)
+                self.peak_mb = max(self.peak_mb, memory_of([kernel, *kernel.children(recursive=True)]) / 2**20)
             except (AttributeError, psutil.Error):
                 continue
 
@@ -372,6 +372,16 @@ def report_page(report: Report) -> str:
 
     template = Environment(autoescape=True).from_string((Path(__file__).with_name("report.html.j2")).read_text("utf-8"))
     return template.render(report=report, lessons=report.runs, headline=headline, version=__version__, passed=PASSED)
+
+
+def memory_of(processes: Sequence) -> int:
+    """Bytes that processes (of psutil) hold together; what several share counts once where the system tells (Linux)."""
+    import psutil
+
+    if len(processes) > 1:
+        with contextlib.suppress(psutil.AccessDenied, AttributeError):
+            return sum(p.memory_full_info().pss for p in processes)
+    return sum(p.memory_info().rss for p in processes)
 
 
 # --- what lessons cost ---------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from agentlab import assets, corpus, evaluate, finetune, heads, news
-from agentlab.device import training_dtype
+from agentlab.device import release_memory, training_dtype
 from agentlab.errors import AgentLabError
 from agentlab.stream import Told, company_subject, topic_subject
 
@@ -263,6 +263,7 @@ def read_with_ray(
     except ImportError:
         raise AgentLabError('Reading on many machines needs Ray: `pip install "ray[data]"`.') from None
     ours = not ray.is_initialized()
+    release_memory()  # each worker holds a model of its own
     if ours:
         ray.init(
             address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR",

@@ -1,9 +1,14 @@
 """Each way in which a broken notebook could look green, proven closed with a small notebook broken on purpose."""
 
 import json
+import os
+import signal
+import sys
+import time
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 
 from agentlab import course, notebooks
@@ -172,3 +177,21 @@ def test_the_folder_of_lessons_is_needed(monkeypatch, tmp_path):
     monkeypatch.setattr(notebooks, "ROOT", Path(tmp_path))
     with pytest.raises(LessonError, match="needs a checkout"):
         notebooks.notebook_folder()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what processes share")
+def test_memory_that_processes_share_counts_once():
+    """A forked child holds what its parent holds, until one of them writes."""
+    kept = bytearray(os.urandom(64 << 20))
+    child = os.fork()
+    if child == 0:
+        time.sleep(30)
+        os._exit(len(kept) and 0)
+    try:
+        both = [psutil.Process(), psutil.Process(child)]
+        alone = sum(p.memory_info().rss for p in both)
+        assert course.memory_of(both) < alone - (32 << 20)
+        assert course.memory_of(both[:1]) == pytest.approx(both[0].memory_info().rss, rel=0.1)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
