@@ -85,6 +85,7 @@ def figures(report: Report) -> dict:
     return {
         "pass_1": round(score.pass_1, 4),
         "pass_k": round(score.pass_k, 4),
+        "runs": len(report.outcomes),
         "interval": [round(low, 4), round(high, 4)],
         "changes": {"runs": len(changes) * report.seeds, "won": sum(report.successes(changes))},
         "violations": report.violations,

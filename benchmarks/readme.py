@@ -46,7 +46,7 @@ def agent_rows() -> list[tuple[str, str, str]]:
     low, high = ours["interval"]
     return [
         ("Customers served by the agent, test part", f"{ours['pass_1']:.0%} ({low:.0%} to {high:.0%}), every one of {found['seeds']} times {ours['pass_k']:.0%}", f"{rules['pass_1']:.0%} rules alone, {ways['agentlab, language']['pass_1']:.0%} language model alone, {nothing['pass_1']:.0%} doing nothing"),
-        ("Rules broken by the agent in those conversations", str(ours["violations"]), f"{ways['agentlab, language']['violations']} language model alone"),
+        (f"Rules broken by the agent in these {ours['runs']} conversations", str(ours["violations"]), f"{ways['agentlab, language']['violations']} language model alone"),
         ("A turn of the agent, milliseconds: median, 95th percentile", f"{ours['turn_ms']['median']:.0f}, {ours['turn_ms']['p95']:.0f}", ""),
     ]  # fmt: skip
 
