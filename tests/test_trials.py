@@ -359,20 +359,18 @@ def file_of_mine(tmp_path):
 
 def test_the_command_prints_the_table_and_writes_json(file_of_mine, tmp_path, monkeypatch, all_of_them):
     asked = []
-    monkeypatch.setattr(
-        cli, "_agents", lambda planner, model: asked.append((planner, model)) or perfect(all_of_them["cancel"])
-    )
+    monkeypatch.setattr(cli, "_agents", lambda *given: asked.append(given) or perfect(all_of_them["cancel"]))
     report = tmp_path / "out" / "report.json"
     result = CliRunner().invoke(
         cli.app, ["evaluate", str(file_of_mine), "--planner", "rules", "--seeds", "2", "--json", str(report)]
     )
     assert result.exit_code == 0, result.output
-    assert asked == [("rules", False)]
+    assert asked == [("rules", False, False)]
     assert "do nothing" in result.output
     assert json.loads(report.read_text())["pass_1"] == 1.0
 
 
 def test_the_command_names_each_failure(file_of_mine, monkeypatch):
-    monkeypatch.setattr(cli, "_agents", lambda planner, model: do_nothing)
+    monkeypatch.setattr(cli, "_agents", lambda planner, model, labs: do_nothing)
     output = CliRunner().invoke(cli.app, ["evaluate", str(file_of_mine), "--seeds", "1"]).output
     assert "cancel, seed 0: misunderstood. cancel_order(order_id=W20407) was not done." in output

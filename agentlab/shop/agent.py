@@ -85,6 +85,14 @@ ASKS_BACK = re.compile(
     r"^(?!.*\b(?:want|like|please)\b).*\b(?:is|was|has|have|did|when|where|status)\b.*\?", re.IGNORECASE | re.DOTALL
 )
 ANOTHER = re.compile(r"\b(?:small|smaller|big|bigger|large|larger|other|another|different)\b", re.IGNORECASE)
+AGAIN = re.compile(
+    r"\bre-?(?:send|ship)|\b(?:send|ship|post)\b(?! (?:it |this |them |that )?back)[^.?!]{0,30}\b(?:again|another|replacement|new (?:one|pair|parcel|package))\b",
+    re.IGNORECASE,
+)  # a wish to have a parcel sent once more
+AMENDS = re.compile(
+    r"coupon|voucher|compensat|goodwill|gesture|discount|money off|amends|apolog|make (?:it |this )?up|for (?:the|my|our|all this|this) (?:trouble|inconvenience|wait|delay)|[€$]|\beur|something (?:back|off|in return)",
+    re.IGNORECASE,
+)  # a wish for something in return
 LESS = re.compile(r"\b(?:one|1) of (?:the|them|these|my)\b|\bone (?:too many|less|fewer)\b", re.IGNORECASE)
 ORDER_IDS = re.compile(r"(?<!\d)(20\d{3})(?!\d)")
 COMPLAINT = re.compile(
@@ -501,11 +509,14 @@ class ShopDomain(Domain):
         label = next((_variant_label(v) for v in variants if v["sku"] == arguments.get("new_sku")), arguments.get("new_sku"))  # fmt: skip
         return {**arguments, "_label": label}
 
-    def _tell_track_shipment(self, wish: Wish, state: State, today: dt.date) -> Decision:
+    def _tell_track_shipment(self, wish: Wish, state: State, today: dt.date) -> Decision | None:
         facts = replies.order_facts(wish.results["find_order"], wish.happened.result.value, today)
         if facts["situation"] == "order_returned_to_sender":
             return HandOver("outside_the_rules", facts["situation"], facts, reason="No rule says what becomes of a parcel that came back.", rules=("9.3",))  # fmt: skip
         lost = facts.get("status") == "counts as lost"
+        if lost and AGAIN.search(wish.text):
+            wish.intent = "parcel_not_received"
+            return None
         if lost:
             facts["next"] = "If you like, I can look into sending it again"
         if (claim := self._claim_days(wish.happened.result.value["parcels"], today)) and "claim_from" in claim:
@@ -550,7 +561,12 @@ class ShopDomain(Domain):
             and not re.search(r"\borders\b", said)
         ):
             return Answer("cancel_refused", {"order_id": order["order_id"], "reason": "a cancellation is always for the whole order"}, reason="Rule 2.3", rules=("2.3",))  # fmt: skip
-        if wish.intent in ("exchange_item", "wrong_or_damaged_item") and unpacked:
+        on_the_way = not unpacked and not any(i["delivered_on"] for i in order["items"])
+        if wish.intent == "goodwill" and not AMENDS.search(_all_said(wish, state)):
+            wish.intent = "parcel_not_received" if on_the_way and AGAIN.search(wish.text) else "track_order"
+        elif wish.intent in ("return_item", "exchange_item") and on_the_way and AGAIN.search(wish.text):
+            wish.intent = "parcel_not_received"
+        elif wish.intent in ("exchange_item", "wrong_or_damaged_item") and unpacked:
             wish.intent = "change_order_items"
         elif wish.intent == "return_item" and unpacked:  # what has not left needs no return
             several = any(i["quantity"] > 1 for i in order["items"])
@@ -644,7 +660,7 @@ class ShopDomain(Domain):
 
     # --- what is refused ---
 
-    def refusal(self, wish: Wish, state: State) -> Decision:
+    def refusal(self, wish: Wish, state: State) -> Decision | None:
         call = wish.happened
         rule, _ = rule_in(call.result.message)
         if call.tool == self.policy.verification.tool:
@@ -652,6 +668,9 @@ class ShopDomain(Domain):
         if "has no order" in call.result.message:
             return self._unknown_order(wish, state)
         if re.search(r"\b0 pieces can come back", call.result.message):
+            if re.search(r"\b(?:coupon|voucher)", wish.text, re.IGNORECASE):  # what is left to do of two wishes
+                wish.intent = "goodwill"
+                return None
             return Answer("on_record", {"order_id": wish.slots["order_id"], "item": self._item(wish)["name"]}, reason=call.result.message)  # fmt: skip
         if call.tool == "open_ticket" and (turned := self._other_ticket(rule, wish)):
             return turned
