@@ -248,11 +248,12 @@ def _print_failure(outcome) -> None:
 
 def _agents(planner: str, model: bool, labs: bool):
     """A function that takes a store and gives the shop's agent in it; all share the same models."""
-    from agentlab import answers, towers
     from agentlab.shop.agent import shop_agent
 
     shared: dict = {"language": _assistant()} if model or planner == "language" else {}
     if labs:
+        from agentlab import answers, towers
+
         shared |= {"help": answers.load(), "recommender": towers.load()}
     return lambda store: shop_agent(store, planner=planner, **shared)
 

@@ -132,7 +132,7 @@ def _globals_of(table: symtable.SymbolTable) -> Iterator[str]:
 
 def _changed(node: ast.stmt) -> Iterator[str]:
     """Names whose value a statement alters in place: ``d[k] = v``, ``x.y = v``, ``rows.append(v)`` by itself."""
-    for part in ast.walk(node):
+    for part in _own_parts(node):
         target = None
         if isinstance(part, (ast.Subscript, ast.Attribute)) and isinstance(part.ctx, ast.Store):
             target = part.value

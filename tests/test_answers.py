@@ -178,12 +178,6 @@ def test_the_tool_search_help_can_stand_on_a_desk():
     assert result.value[0]["score"] > KNOWS
 
 
-def test_the_agents_threshold_is_the_same_figure():
-    from agentlab.shop import agent
-
-    assert agent.KNOWS == KNOWS
-
-
 # --- measuring ---
 
 

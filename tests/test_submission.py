@@ -24,6 +24,7 @@ CARD = 'ex = exercise("start.order_number")'
         (["text = slow()", "def f(text):\n    return text"], ["def f(text):"]),
         (["total = slow()", "def f(rows):\n    total = 0\n    for n in rows:\n        total += n\n    return total"],
          ["def f(rows):"]),
+        (["rows = []", "def far(x):\n    rows = slow()\n    rows.append(x)", "def f():\n    return rows"], ["rows = []", "def f():"]),
         (["a = 1", "a = 2", "def f():\n    return a", "a = 3"], ["a = 2", "def f():"]),
         (["a = 1\nb = a + 1\nc = 5", "f = lambda: b"], ["a = 1", "b = a + 1", "f = lambda: b"]),
         (["def f():\n    return g()", "def g():\n    return 1"], ["def f():", "def g():"]),

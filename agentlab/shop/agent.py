@@ -28,6 +28,7 @@ from agentlab.perceive import DENIED
 from agentlab.shop import replies
 from agentlab.shop.contact import REASONS
 from agentlab.shop.desk import Session
+from agentlab.shop.recommendations import own_words
 from agentlab.shop.replies import item_label
 from agentlab.shop.rules import limits
 from agentlab.shop.store import SAMPLE_DAY, Store
@@ -106,7 +107,6 @@ SUGGEST = re.compile(
     re.IGNORECASE,
 )
 GOES_WITH = re.compile(r"\b(?:what|anything|something)\b.{0,30}\bgo(?:es)? (?:well |along )?with\b", re.IGNORECASE)
-OWN = re.compile(r"\b(?:my|our)\b((?: [\w-]+){1,4})")
 LONGEST_WISH = 120  # characters of a wish that the recommender reads
 REMOVE = re.compile(r"\b(?:take|remove|drop|delete|leave)\b.{0,60}\b(?:out|off|from)\b|\bremove\b", re.IGNORECASE)
 GENERIC = frozenset(
@@ -330,7 +330,7 @@ class ShopDomain(Domain):
 
     def _owned(self, wish: Wish, state: State) -> Ask | None:
         """Which camera is "my camera"? Where the customer is verified the tool sees their orders, else it is asked."""
-        own = {w.removesuffix("s") for part in OWN.findall(wish.text.lower()) for w in part.split()}
+        own = own_words(wish.text)
         if not own or state.verified or "product_id" in wish.slots or self._suggested_for(wish):
             return None
         fitting = [p for p in wish.results["search_products"] if p["category"].removesuffix("s") in own]
@@ -467,8 +467,8 @@ class ShopDomain(Domain):
         if tool == "recommend_products":
             said = "".join(filter(str.isprintable, " ".join(wish.text.split())))
             found |= {"wish": said[:LONGEST_WISH], **self._suggested_for(wish)}
-        if tool == "search_products" and self.recommends and SUGGEST.search(wish.text) and (own := OWN.findall(wish.text.lower())):  # fmt: skip
-            found |= {"query": " ".join(own).strip()[:190], "top": 10}  # what the suggestion should go with
+        if tool == "search_products" and self.recommends and SUGGEST.search(wish.text) and (own := own_words(wish.text)):  # fmt: skip
+            found |= {"query": " ".join(own)[:190], "top": 10}  # what the suggestion should go with
         if tool in ("search_products", "recommend_products") and (most := re.search(r"\b(?:under|below|up to|at most|max\w*|less than) (?:€ ?)?(\d{2,4})\b", wish.text, re.IGNORECASE)):  # fmt: skip
             found["max_price_cents"] = 100 * int(most[1])
         if tool in ("return_item", "exchange_item") and found.get("quantity", 1) > self._item(wish)["quantity"]:

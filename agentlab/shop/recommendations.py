@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from agentlab.towers import Recommender
 
 RECENT_ORDERS = 10
+OWN = re.compile(r"\b(?:my|our)\b((?: [\w-]+){1,4})")
 DONE = ("waiting_for_payment", "cancelled")  # states of orders that say little about what somebody has
 
 
@@ -121,10 +122,18 @@ def standard(scores: np.ndarray) -> np.ndarray:
     return (scores - scores.mean()) / (scores.std() + 1e-9)
 
 
+def own_words(text: str) -> list[str]:
+    """The words behind "my" and "our", in the singular: what somebody says they have.
+
+    >>> own_words("What goes with my cameras?")
+    ['camera']
+    """
+    return [w.removesuffix("s") for part in OWN.findall(text.lower()) for w in part.split()]
+
+
 def named_among(owned: list[Product], wish: str | None) -> Product | None:
     """The newest of somebody's products that a wish calls theirs: the camera of "what goes with my camera?"."""
-    own = re.findall(r"\b(?:my|our)\b((?: [\w-]+){1,4})", (wish or "").lower())
-    words = {w.removesuffix("s") for part in own for w in part.split()}
+    words = set(own_words(wish or ""))
     kinds = {p.id: {w.removesuffix("s") for w in re.findall(r"\w+", f"{p.name} {p.category}".lower())} for p in owned}
     return next((p for p in reversed(owned) if words & kinds[p.id]), None)
 
