@@ -864,12 +864,11 @@ def batch_reading(texts):
 
 
 VERSIONS = {
-    "as first written": lambda: [first_version(t) for t in stream],
     "read once, no grammar": lambda: [one_reading(t) for t in stream],
     "in batches of 64": lambda: [r for n in range(0, len(stream), 64) for r in batch_reading(stream[n : n + 64])],
     "each text once": lambda: in_batches(batch_reading, stream, 64),
 }  # fmt: skip
-seconds, results = {}, {}
+seconds, results = {"as first written": first_seconds}, {"as first written": by_hand}  # measured above
 for name, run in VERSIONS.items():
     began = time.perf_counter()
     results[name] = run()
