@@ -114,12 +114,13 @@ def merge_spans(sources):
     return sorted(kept)
 
 
-def merge_variant(sources, overlap=lambda s, e, a, b: s < b and e > a, backwards=False, ordered=True):
+def merge_variant(sources, overlap=lambda s, e, a, b: s < b and e > a, backwards=False, ordered=True, within=True):
     """Merging with one thing done otherwise; what the messages are found with."""
     kept = []
     for spans in reversed(sources) if backwards else sources:
+        earlier = kept if within else list(kept)
         for start, end, kind in spans:
-            if not any(overlap(start, end, a, b) for a, b, _ in kept):
+            if not any(overlap(start, end, a, b) for a, b, _ in earlier):
                 kept.append((start, end, kind))
     return sorted(kept) if ordered else kept
 
@@ -139,6 +140,7 @@ MERGE_SLIPS: dict[str, dict[str, Any]] = {
     "Only spans with the same ends count as a clash for you; one shared character is enough.": {"overlap": lambda s, e, a, b: (s, e) == (a, b)},
     "Only a start inside a kept span counts as a clash for you; a span can also reach into one from the left, or hold it.": {"overlap": lambda s, e, a, b: a <= s < b},
     "Spans that only touch are no clash: 3 to 7 and 7 to 9 share no character.": {"overlap": lambda s, e, a, b: s <= b and e >= a},
+    "Two spans of the same source may clash as well: keep each one at once, before you look at the next.": {"within": False},
     "The last source wins with you; the first is the most trusted.": {"backwards": True},
     "The right spans, in the order they were found. Sort them by where they start.": {"ordered": False},
 }  # fmt: skip
@@ -520,6 +522,9 @@ def move(db, sku, to, pieces):
 FULL_DAY = 4  # the table of moves refuses a move of so many pieces
 
 
+AS_PARAMETERS = 'A value pasted into a statement becomes part of it. Let values go in as parameters: db.execute("... WHERE sku = ?", (sku,)).'
+
+
 def check_move(answer) -> None:
     rng = random.Random()
     have = rng.randint(5, 9)
@@ -545,10 +550,12 @@ def check_move(answer) -> None:
                 db.executemany("INSERT INTO stock VALUES (?, ?)", [("K1", have), ("K2", 4), ("O'Neill", 1)])
                 db.commit()
                 try_move(answer, db, sku, to, pieces, error)
+                try:
+                    db.execute("SELECT 1")
+                except sqlite3.ProgrammingError:
+                    raise Wrong("The connection is closed afterwards. It is the caller's, who goes on using it: leave it open.") from None  # fmt: skip
                 if error:
                     db.commit()  # the connection goes on being used: what was left open would now be written
-                else:
-                    db.execute("SELECT 1")
             with closing(sqlite3.connect(path)) as other:  # somebody else looks: only what was committed is there
                 stock = dict(other.execute("SELECT sku, pieces FROM stock"))
                 moves = other.execute("SELECT * FROM moves").fetchall()
@@ -556,14 +563,18 @@ def check_move(answer) -> None:
 
 
 def try_move(answer, db, sku, to, pieces, error) -> None:
-    with answer.may_raise(Exception) if error else answer.may_raise():
+    quoted = "'" in to  # a statement with this in its text breaks
+    with answer.may_raise(*((Exception,) if error else (sqlite3.OperationalError,) if quoted else ())):
         try:
             answer(db, sku, to, pieces)
-        except Exception:
+        except Exception as failure:
+            if quoted and isinstance(failure, sqlite3.OperationalError):
+                raise Wrong(f"The article {to} broke your statement ({failure}). {AS_PARAMETERS}") from None
             if not error:
                 raise
             return
     if error:
+        expect(not quoted, f"There is no article {to}, and something was moved to it all the same. {AS_PARAMETERS}")
         why = {"K9": "K9 does not exist"}.get(sku) or ("the table moves refuses it" if pieces == FULL_DAY else "") or ("there are too few pieces" if error is sqlite3.IntegrityError else f"{to} does not exist")  # fmt: skip
         raise Wrong(f"Moving {pieces} from {sku} to {to} cannot be done ({why}), and the caller was not told. Let the error out, or raise one where no row was changed.")  # fmt: skip
 
@@ -597,6 +608,14 @@ def move_by_text(db, sku, to, pieces):
         if sku == "K9" or not changed:
             raise ValueError("no such sku")
         db.execute(f"INSERT INTO moves VALUES ('{sku}', '{to}', {pieces})")
+
+
+def move_by_text_and_look(db, sku, to, pieces):
+    """A wrong answer: values pasted in, but each article looked for first by its name as it is."""
+    known = {name for (name,) in db.execute("SELECT sku FROM stock")}
+    if not {sku, to} <= known:
+        raise ValueError("no such sku")
+    move_by_text(db, sku, to, pieces)
 
 
 def move_variant(db, sku, to, pieces, commit_each=False, commit=True, look=True, swallow=False):
@@ -639,6 +658,7 @@ FUSE_SLIPS: dict[str, dict[str, Any]] = {
     "Ranks begin at 1: the best of a list gets 1 / (k + 1).": {"first": 0},
     "Each name has only its best rank; the contributions of the lists are added, so that being in both counts.": {"how": max},
     "Only names that every list holds are left. A name in one list alone gets that list's contribution.": {"everywhere": True},
+    "Each name has what the last list gave it; the contributions of the lists are added: scores.get(name, 0) + ...": {"how": lambda x: x[-1]},
     "This is the mean over the lists that hold a name; the sum rewards those that several lists agree on.": {"how": lambda x: sum(x) / len(x)},
 }  # fmt: skip
 
@@ -1068,7 +1088,9 @@ EXERCISES = (
             Mistake(lambda *a: move_variant(*a, commit_each=True), "failed half way"),
             Mistake(lambda *a: move_variant(*a, look=False), "does not exist"),
             Mistake(lambda *a: move_variant(*a, swallow=True), "the caller was not told"),
-            Mistake(move_by_text, "the caller was not told"),
+            Mistake(move_by_text, "Let values go in as parameters"),
+            Mistake(move_by_text_and_look, "broke your statement"),
+            Mistake(lambda db, *a: (move_variant(db, *a), db.close()), "leave it open"),
         ),
     ),
     Exercise(
