@@ -380,6 +380,7 @@ class Conversation:
         state = self.state
         if isinstance(decision, Ask):
             state.asks, state.choices = decision.slot, dict(decision.choices)
+            state.top.offered[decision.slot] = dict(decision.choices)
             state.top.asked[decision.slot] += 1
             return replace(decision, facts=self.agent.domain.question(decision, state.top, state))
         if isinstance(decision, Confirm):
@@ -392,6 +393,7 @@ class Conversation:
             state.offer = decision.offer
             state.misunderstood = state.misunderstood + 1 if decision.situation == "not_understood" else 0
             state.refused = decision.situation.endswith("refused")
+            state.firm = state.refused or (state.firm and decision.situation in (MORE, NOTHING, "not_understood"))
             if decision.finishes:
                 state.finish()
         return decision

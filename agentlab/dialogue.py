@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentlab.perceive import DROP, Percept, Sighting, Slot, choose_among
+from agentlab.perceive import ASIDE, DROP, Percept, Sighting, Slot, choose_among
 from agentlab.toolkit import ToolResult
 
 CONFIRM, INTENT = "confirm", "intent"  # what may be asked for beside slots
@@ -22,6 +22,7 @@ NUMBERS = {  # above ten, where a word is a house number or a sum; smaller ones 
     **{w: n for n, w in enumerate("eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split(), 11)},
     **{w: 10 * n for n, w in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)},
 }  # fmt: skip
+INSTEAD = re.compile(r"\b(?:then|instead|rather|in that case|please)\b", re.IGNORECASE)
 KEEP = re.compile(r"\b(?:don'?t|do not|never|keep|leave|thanks|thank you|stop|later|not now)\b", re.IGNORECASE)
 
 
@@ -59,14 +60,28 @@ class Wish:
     plan: dict[str, Any] | None = None
     filled: set[str] = field(default_factory=set)
     newest: str = ""
+    offered: dict[str, dict[str, Any]] = field(default_factory=dict)  # what was offered for a slot: label to value
     read_back: str = ""  # the facts with which the pending WRITE was read back
 
     def agrees_with(self, text: str) -> bool:
-        """Whether a yes names no other number than what was read back: "yes, number 6" is no yes to number 9."""
+        """Whether a yes names no other number or choice than what was read back: "yes, number 6" is no yes to number 9."""
+        if any(value != self.slots.get(slot) for slot, value in self.chosen_again(text).items()):
+            return False
         named = re.findall(r"\d+", text) + [
             str(NUMBERS[w]) for w in re.findall(r"[a-z]+", text.lower()) if w in NUMBERS
         ]
         return all(n in self.read_back for n in named)
+
+    def chosen_again(self, text: str) -> dict[str, Any]:
+        """What a text chooses among all that was offered before, slot to value; the last sentence that chooses counts."""
+        found = {}
+        for slot, choices in self.offered.items():
+            for sentence in reversed(re.split(r"(?<=[.!?])\s+", text)):
+                chosen, value = choose_among(sentence, choices) if len(choices) > 1 else (False, None)
+                if chosen:
+                    found[slot] = value
+                    break
+        return found
 
     def revise(self, text: str) -> None:
         """No, but something else: what the agent had filled in by itself is filled in anew, by the newest words."""
@@ -75,6 +90,8 @@ class Wish:
         self.filled.clear()
         self.newest = text
         self.happened = self.pending = self.consent = self.plan = None
+        for slot, value in self.chosen_again(text).items():
+            self.learn(slot, value)
 
     def learn(self, slot: str, value: Any) -> bool:
         """Take in a value; where it corrects another, what was looked up and read back no longer holds."""
@@ -106,7 +123,7 @@ class State:
     choices: dict[str, Any] = field(default_factory=dict)
     offer: str = ""
     refused: bool = False  # whether the last wish was
-    firm: bool = False  # whether it was when the last message came
+    firm: bool = False  # whether the last thing that was decided was a refusal
     verified: bool = False
     verifying: bool = False
     tried: list[dict] = field(default_factory=list)
@@ -147,7 +164,7 @@ class State:
         if not self.wishes:
             self.wishes.append(self._small(percept))
         self.stuck = 0 if self._snapshot() != before or filled else self.stuck + 1
-        self.firm = self.refused
+        self.firm = self.refused or self.firm
         self.asks, self.choices, self.offer, self.verifying, self.refused = None, {}, "", False, False
 
     def _snapshot(self) -> tuple:
@@ -180,18 +197,26 @@ class State:
         if self.asks not in (None, CONFIRM):
             return False
         corrects = any(k in percept.slots and percept.slots[k] != v for k, v in top.pending["arguments"].items())
-        if percept.answer == "yes" and not percept.hedged and not corrects and top.agrees_with(percept.text):
-            top.consent = top.pending
-            return True
-        if percept.answer == "no" and not (percept.other and percept.words < 3):
+        if percept.answer == "yes" and not percept.hedged and not corrects:
+            if top.agrees_with(percept.text):
+                top.consent = top.pending
+                return True
+            if top.chosen_again(percept.text):  # "yes, the black one", and another was read back
+                top.revise(percept.text)
+                return True
+        other = percept.other and percept.words < 3 and not percept.slots
+        if percept.answer == "no" and not other:
             if not corrects and (
-                percept.words < 2 or percept.drop or (percept.alarm is None and KEEP.search(percept.text))
+                percept.words < 2
+                or percept.drop
+                or DROP.search(percept.text)
+                or (percept.alarm is None and KEEP.search(percept.text))
             ):
                 self._drop()
             else:
                 top.revise(percept.text)
             return True
-        if percept.other and percept.words < 3:
+        if other:
             self._other(top)
             return True
         if (
@@ -211,8 +236,9 @@ class State:
 
     def _other(self, top: Wish) -> None:
         """ "The other one": not the order that was meant so far."""
-        top.excluded |= {v for k, v in top.slots.items() if self.slot_types.get(k) and self.slot_types[k].shared}
-        for name in [k for k, v in top.slots.items() if v in top.excluded]:
+        shared = {k: v for k, v in top.slots.items() if self.slot_types.get(k, Slot(k)).shared}
+        top.excluded |= set(shared.values())
+        for name in shared:
             del top.slots[name]
             self.slots.pop(name, None)
         top.results.clear()
@@ -285,26 +311,26 @@ class State:
         """The sightings that begin a wish of their own."""
         if not percept.in_scope and percept.scope < 0.5 and not filled and not percept.slots:
             return [Sighting(OUT_OF_SCOPE, 1 - percept.scope, percept.text)] if percept.words > 1 else []
-        if (percept.drop or percept.answer == "no") and not REQUEST.search(DROP.sub(" ", percept.text)):
-            if percept.words < 6 or (filled and not percept.drop):
-                return []
-            return [
-                s for s in percept.sightings if s.confidence >= 0.9 and (self.top is None or self.top.intent == DROPPED)
-            ]
+        dropped = percept.drop or DROP.search(percept.text)
+        if (dropped or percept.answer == "no") and not REQUEST.search(DROP.sub(" ", percept.text)):
+            free = self.top is None or self.top.intent == DROPPED
+            surely = [s for s in percept.sightings if free and s.confidence >= 0.9]
+            if percept.words < 6 or (filled and not dropped):  # after a refusal: "not that, then cancel it"
+                instead = self.refused and not DROP.search(percept.text) and INSTEAD.search(percept.text)
+                return [s for s in surely if instead and self._is_another(s)]
+            return surely
         fresh = [s for s in percept.sightings if self._is_new(s, percept, filled)]
         return [] if self._goes_on(percept, fresh) else fresh
 
     def _goes_on(self, percept: Percept, fresh: list[Sighting]) -> bool:
         """Whether a message goes on with the wish that was refused last: other values for it, or "and the moss one?"."""
         last = self.last
-        if not self.refused or last is None or self.wishes or percept.drop:
+        if not self.refused or last is None or self.wishes or percept.drop or ASIDE.search(percept.text):
             return False
-        surely = [
-            s for s in fresh if s.confidence >= self.sure and s.intent != last.intent and self._is_stranger(s, last)
-        ]
+        surely = [s for s in fresh if self._is_another(s) and (percept.words > 3 or self._is_stranger(s, last))]
         own = {k for k in percept.slots if k in last.slots and not self.slot_types.get(k, Slot(k)).shared}
         asks = re.search(
-            r"\b(?:then|instead|what about|how about|take|and the|and if|or the|it is|will do|at least)\b",
+            r"\b(?:then|instead|in that case|what about|how about|take|and the|and if|or the|it is|will do|at least)\b",
             percept.text,
             re.IGNORECASE,
         )
@@ -316,6 +342,13 @@ class State:
             self.wishes.append(again)
             return True
         return False
+
+    def _is_another(self, seen: Sighting) -> bool:
+        """Whether a sighting is surely another wish than the last one; of one that is part of it more is needed."""
+        last = self.last
+        if last is None or seen.intent == last.intent or seen.intent in self.small_talk:
+            return False
+        return seen.confidence >= (self.sure if self._is_stranger(seen, last) else 0.9)
 
     def _is_new(self, seen: Sighting, percept: Percept, filled: bool) -> bool:
         top = self.top
@@ -333,6 +366,8 @@ class State:
         asks = "?" in percept.text or REQUEST.search(percept.text)
         if top is None and self.done and not asks and percept.words <= 4 and seen.confidence < 0.5:
             return False  # "an estimate is fine": a word on what was done
+        if top is None and self.refused and not asks and not percept.slots and seen.confidence < 0.6:
+            return False  # "fine, I am asking my neighbours till then": a word on what was refused
         if waiting and (seen.confidence < (self.sure if not self.asks else 0.9 if asks else 0.97) or percept.drop):
             return False
         if waiting and seen.intent == top.intent:
@@ -358,11 +393,21 @@ class State:
         wishes = [
             Wish(s.intent, dict(s.slots), s.text, s.confidence, percept.others, other=percept.other) for s in fresh
         ]
+        for wish in wishes:
+            wish.slots = self._what_was_refused(wish) | wish.slots
         if wishes:  # what no part holds belongs to the first
             elsewhere = {k for w in wishes[1:] for k in w.slots}
             own = {k: v for k, v in percept.slots.items() if k not in elsewhere}
             wishes[0].slots = own | wishes[0].slots
         self.add(*sorted(wishes, key=lambda w: w.intent not in self.general))
+
+    def _what_was_refused(self, wish: Wish) -> dict[str, Any]:
+        """What a wish in place of one that was refused keeps of it: the order, the item, why."""
+        last = self.last
+        named = any(slot.shared and name in wish.slots for name, slot in self.slot_types.items())
+        if not self.refused or last is None or named or last.intent not in self.related.get(wish.intent, ()):
+            return {}
+        return {k: v for k, v in last.slots.items() if k not in last.filled and k not in wish.slots}
 
     def _small(self, percept: Percept) -> Wish:
         """The wish of a message that holds none: a yes to an offer, a further value for the last wish, or small talk."""

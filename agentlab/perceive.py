@@ -26,7 +26,7 @@ HEDGE = re.compile(
     re.IGNORECASE,
 )
 DROP = re.compile(
-    r"\b(?:never ?mind|forget (?:it|that|about (?:it|that)|this)|leave it(?: (?:be|as it is|then))?[.! ]*$|don'?t bother|scrap that|doesn'?t matter|(?:leave|keep) (?:everything|that|this|it|them)\b(?: as (?:it|they) (?:is|are))?|(?:i'?m|i am|i'?ll|i will) (?:keep(?:ing)?|leave|leaving) (?:it|that|them|everything)|(?:was|were) (?:only|just) asking|drop it|let it be|no longer needed|i changed my mind about that|keep (?:the|my) order|don'?t (?:do|cancel|return|change|send) (?:it|that|anything))\b",
+    r"\b(?:never ?mind|forget (?:it|that|about (?:it|that)|this)|leave it(?: (?:be|as it is|then))?[.! ]*$|(?:leave|keep) (?:it|them|everything) (?:as|like|how|the way) (?:it|they) (?:is|are)|don'?t bother|scrap that|doesn'?t matter|^no (?:return|exchange|refund|cancell?ation|repair)\b|(?:do not|don'?t) (?:wish|want) to (?:return|cancel|exchange|send) (?:it|them|that|anything)\b|(?:leave|keep) (?:everything|that|this|it|them)\b(?: as (?:it|they) (?:is|are))?|(?:i'?m|i am|i'?ll|i will) (?:keep(?:ing)?|leave|leaving) (?:it|that|them|everything)|(?:was|were) (?:only|just) asking|drop it|let it be|no longer needed|i changed my mind about that|(?:keep|leave) (?:the|my) order(?: (?:as it is|alone))?|don'?t (?:do|cancel|return|change|send) (?:it|that|anything))\b",
     re.IGNORECASE,
 )
 UNKNOWN = re.compile(
@@ -51,7 +51,15 @@ BARE = {"yes": "yes", "y": "yes", "no": "no", "n": "no"}  # needs no model
 CURT = 8  # words of an answer to a question, in which the words of a value count more than a model
 OPENING = "opening"
 TOLD, AGREED, UNDER = 0.85, 0.8, 0.5  # how sure a reader of turns must be: of a value, of a yes, of a but
-LIKELY, VERY_SURE = 0.1, 0.97  # of a part's intent: in the whole message, or else in the part alone
+LIKELY, ASKING = 0.1, 0.88  # of a part's intent: in the whole message, or else in the part, if it asks
+ASIDE = re.compile(
+    r"\b(?:by the way|btw|another (?:thing|question)|something else|one more (?:thing|question))\b", re.IGNORECASE
+)
+QUESTION = 0.65  # of the intent of a part that is a question
+REQUESTS = re.compile(
+    r"\?\s*$|\b(?:i|we)(?:['’]d| would|(?: only| just| really| also)? (?:wish|want|need|think))\b|\b(?:can|could|may|will|would|shall) (?:you|u|i|we|it|they)\b|\b(?:please|pls|plz|kindly) \w|\btell me\b|\bhow (?:do|does|can)\b",
+    re.IGNORECASE,
+)
 ALARMED = 0.85  # of an alarm; where it is less sure, words are looked at as well
 CALM = 0.9  # how sure it must be that there is no alarm, for words not to be looked at as well
 
@@ -236,6 +244,12 @@ def unspaced(text: str) -> str:
     return " ".join("".join(word.split()) for word in re.split(r"\s{2,}", text))
 
 
+MARKUP = re.compile(  # nobody talks like that: it is not read
+    r"<(\w+)[^<>]*>.*?</\1>|<!--.*?-->|\[\[.*?\]\]|###.*?###(?:\s*(?:assistant|system|user|tool)\s*:.*)?",
+    re.DOTALL | re.IGNORECASE,
+)
+
+
 FILLER = frozenset(
     "my e-mail email mail address order number no nr id postcode postal post code zip is it its it's was the a an and or of for to sure "
     "here you go i i'm im me this that that's thats please thanks thank hi hello yes no ok okay account with under from on in name "
@@ -296,7 +310,7 @@ class Perceiver:
 
     def __call__(self, text: str, asked: Sequence[str] = ()) -> Percept:
         """Read a message; ``asked`` are the slots that the last reply asked for, or what else it asked."""
-        short = unspaced(text[:LONGEST_READ])
+        short = unspaced(MARKUP.sub(" ", text[:LONGEST_READ])) or text[:LONGEST_READ]
         found, denied = read_slots(short, self.slots, asked)
         found = self._all_slots(found, short, asked)
         answer, hedged, drop, other, alarm = self._turn(short, asked, found)
@@ -320,11 +334,13 @@ class Perceiver:
         reading = self.turns(text, kind)
         if len(WORD.findall(text)) <= CURT:
             curt = {name: self.worded[name] for name in asked if name in self.worded and self.worded[name].told}
-            found.update(read_slots(text, curt, asked)[0])
+            found |= {k: v for k, v in read_slots(text, curt, asked)[0].items() if k not in found}
         for name, slot in self.slots.items():
             value, p = reading.told.get(name, ("", 0.0))
             if value in slot.told and p >= (UNDER if name in asked else slot.sure):
-                found.setdefault(name, slot.told[value])
+                told = slot.told[value]
+                if name in asked or self._bears_out(name, told, text):
+                    found.setdefault(name, told)
         answer, p = reading.told["answer"]
         plain = BARE.get(re.sub(r"\W", "", text).lower())
         answer = plain or (answer if answer != "none" and p >= (AGREED if answer == "yes" else TOLD) else "")
@@ -332,6 +348,11 @@ class Perceiver:
         drop, other = reading.says("drop", "drop"), reading.says("other", "other")
         alarm = alarm if alarm != "none" and p >= ALARMED else "" if alarm == "none" and p >= CALM else None
         return answer, reading.says("but", "but", UNDER), drop, other, alarm
+
+    def _bears_out(self, name: str, told: Any, text: str) -> bool:
+        """Whether the words of a message bear out a value that nobody asked for: few words must say it, more must not deny it."""
+        worded = read_slots(text, {name: replace(self.worded[name], shy=False)})[0].get(name)
+        return worded == told if worded is not None or content_words(text, {}) < 4 else True
 
     def _sight(self, text: str, asked: Sequence[str]) -> tuple[tuple[Sighting, ...], Any]:
         """The intents of a message: of its parts where several are surely different wishes, else of the whole."""
@@ -343,18 +364,19 @@ class Perceiver:
         seen = [self._sighting(t, u, asked) for t, u in zip(parts, rest, strict=True)]
         mine = self._sighting(text, whole, asked)
         likely = {whole.intent, *(name for name, p in whole.others if p >= LIKELY)}
-        several = [s for s in seen if s.confidence >= self.sure and s.intent not in self.small_talk]
+        several = [s for s in seen if s.confidence >= self._needed(s) and s.intent not in self.small_talk]
         if whole.others:
-            several = [s for s in several if s.intent in likely or s.confidence >= VERY_SURE]
-        several = self._distinct(several)
-        if apart := self._apart(seen):
+            several = [s for s in several if s.intent in likely or self._asks_for_itself(s)]
+        several = self._distinct([self._with_what_led_to_it(s, seen, several) for s in several])
+        if apart := self._apart(seen, mine):
             return apart, whole
+        if not several and len(seen) > 1 and ASIDE.search(text) and all(s.intent in self.small_talk for s in seen[:-1]):
+            return (seen[-1],), rest[-1]  # "right, I'll wait. By the way, when are you open?"
         if len(several) > 1 and mine.intent in {s.intent for s in several} | self.small_talk:
             return tuple(several[:3]), whole
-        if len(several) == 1 and (
-            mine.intent in self.small_talk or mine.confidence < self.sure <= several[0].confidence
-        ):
-            return (Sighting(several[0].intent, several[0].confidence, text, mine.slots),), whole
+        surely = [s for s in several if s.confidence >= self.sure]
+        if len(surely) == 1 and (mine.intent in self.small_talk or mine.confidence < self.sure):
+            return (Sighting(surely[0].intent, surely[0].confidence, text, mine.slots),), whole
         return self._for_each(mine), whole
 
     def _for_each(self, mine: Sighting) -> tuple[Sighting, ...]:
@@ -368,13 +390,46 @@ class Perceiver:
                     )
         return (mine,)
 
-    def _apart(self, seen: Sequence[Sighting]) -> tuple[Sighting, ...]:
-        """The parts of a message that each name another order or the like: a wish each, whatever it is."""
+    def _with_what_led_to_it(self, part: Sighting, seen: Sequence[Sighting], several: Sequence[Sighting]) -> Sighting:
+        """A question with the part before it, where that is no wish of its own: my kettle is full of chalk. How do I get it off?"""
+        before = seen[seen.index(part) - 1] if seen.index(part) else None
+        if before is None or before in several or before.intent in self.small_talk or not self._is_question(part):
+            return part
+        return replace(part, text=f"{before.text} {part.text}", slots=before.slots | part.slots)
+
+    def _needed(self, part: Sighting) -> float:
+        """How sure a part must be: a question is meant as something to be answered."""
+        return QUESTION if self._is_question(part) else self.sure
+
+    def _is_question(self, part: Sighting) -> bool:
+        return part.text.rstrip().endswith("?") and content_words(part.text, part.slots) > 2
+
+    def _asks_for_itself(self, part: Sighting) -> bool:
+        """Whether a part that the whole message does not speak for is surely a wish: it asks, or names an order or the like."""
+        named = any(slot.shared and slot.prefix and name in part.slots for name, slot in self.slots.items())
+        named = named and content_words(part.text, part.slots) > 3
+        asks = named or REQUESTS.search(part.text)
+        return self._is_question(part) or (part.confidence >= ASKING and bool(asks))
+
+    def _apart(self, seen: Sequence[Sighting], mine: Sighting) -> tuple[Sighting, ...]:
+        """The parts of a message that each name another order or the like: a wish each, whatever it is.
+
+        Where the whole is sure, a part that says little, or a part of the same, takes its wish and its values from the whole.
+        """
         shared = [name for name, slot in self.slots.items() if slot.shared and slot.prefix]
         naming = [s for s in seen if any(name in s.slots for name in shared)]
         named = {str(s.slots.get(name)) for s in naming for name in shared}
+        if mine.confidence >= 0.95:
+            naming = [self._as_the_whole(s, mine, shared) for s in naming]
         sure = [s for s in naming if s.confidence >= self.sure / 2]
         return tuple(naming[:3]) if len(naming) > 1 and len(named) == len(naming) == len(sure) else ()
+
+    def _as_the_whole(self, part: Sighting, mine: Sighting, shared: Sequence[str]) -> Sighting:
+        near = part.intent in self.implied.get(mine.intent, ()) or mine.intent in self.implied.get(part.intent, ())
+        if part.intent == mine.intent or REQUESTS.search(part.text) or not (near or content_words(part.text, part.slots) < 3):  # fmt: skip
+            return part
+        kept = {k: v for k, v in mine.slots.items() if k not in shared}
+        return Sighting(mine.intent, mine.confidence, part.text, kept | part.slots)
 
     def _all_slots(self, found: dict[str, Any], text: str, asked: Sequence[str]) -> dict[str, Any]:
         """With what the domain reads besides; a value of None there takes one back."""

@@ -24,7 +24,7 @@ VERIFIED, CONFIRMED, SAID = "verified", "confirmed", "said"
 class PersonRule:
     """What must go to a person: by what a reader of turns hears in a message (``alarm``), by its words (``when``) or its intent.
 
-    Where a reader has looked for an alarm, the words of such a rule no longer count.
+    Where a reader has looked for an alarm, the words of such a rule no longer count. ``unless`` are words that deny it.
     """
 
     rule: str
@@ -32,6 +32,7 @@ class PersonRule:
     reason: str
     when: str = ""
     alarm: str = ""
+    unless: str = ""
     intents: tuple[str, ...] = ()
     situation: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
@@ -39,6 +40,8 @@ class PersonRule:
     def fits(self, percept: Percept, intents: Sequence[str]) -> bool:
         if self.alarm and percept.alarm is not None:
             return percept.alarm == self.alarm
+        if self.unless and re.search(self.unless, percept.text[:3000], re.IGNORECASE):
+            return False
         return bool(self.when and re.search(self.when, percept.text[:3000], re.IGNORECASE)) or bool(set(self.intents) & set(intents))  # fmt: skip
 
 

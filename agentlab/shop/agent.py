@@ -56,18 +56,23 @@ SHAPES = {  # of postcodes that only one country has
     r"[0-9]{4} ?[A-Z]{2}": "NL", r"[0-9]{4}-[0-9]{3}": "PT", r"[0-9]{2}-[0-9]{3}": "PL", r"LV-[0-9]{4}": "LV", r"LT-[0-9]{5}": "LT",
     r"[A-Z]{3} [0-9]{4}": "MT", r"[A-Z][0-9]{2} ?[0-9A-Z]{4}": "IE", r"[A-Z]{1,2}[0-9][0-9A-Z]? ?[0-9][A-Z]{2}": "GB", r"L-[0-9]{4}": "LU",
 }  # fmt: skip
-NUMBER = r"([1-9]|one|two|three|four|five|six|seven|eight|nine|ten)"
+NUMBER = r"(?:a )?([1-9](?! ?(?:m|cm|mm|inch|gb|tb|w|l|eur|euros?|%)\b|[.,:]\d)|single|one|two|three|four|five|six|seven|eight|nine|ten)"
 WHOLE = {word: n for n, word in enumerate("five six seven eight nine ten eleven twelve thirteen fourteen fifteen twenty".split(), 5)} | {"twenty": 20}  # fmt: skip
-PIECES = {word: n for n, word in enumerate("zero one two three four five six seven eight nine ten".split())}
+PIECES = {word: n for n, word in enumerate("zero one two three four five six seven eight nine ten".split())} | {
+    "single": 1
+}
 QUANTITIES = (  # how a customer says how many pieces, the surest first
     rf"\bfrom \w+(?: \w+)? (?:down )?to {NUMBER}\b(?! ?(?:box|pack|inch|gb|tb|cm|mm|m|l)\w*\b)",
     rf"\b{NUMBER}\b[^.,;!?]{{0,30}},? (?:and )?not {NUMBER}\b",
+    rf"\b(?:reduc|lower|chang|cut|correct)\w*\b[^.;!?]{{0,50}}\bto {NUMBER}\b(?! ?(?:box|pack)\w*\b)",
     rf"\b{NUMBER}\b(?: \w+)? (?:go(?:es)?|comes?|are (?:going|coming)) back\b",
     rf"\b(?:the|those|these|just|only) {NUMBER}\W*$",
-    rf"\b(?:send|return|exchange|swap|give|bring)\s+(?:back\s+)?{NUMBER}\b",
+    rf"\b(?:send|return|exchange|swap|swop|change|replace|give|bring)\s+(?:back\s+)?(?:just |only )?{NUMBER}\b(?! (?:item|thing|order|article)s?\b)",
     rf"\b(?:make (?:it|that|them)|(?:change|reduce|lower)\w*(?: (?:it|that|them|the number))? to|down to|only|just|keep|leave)\s+(?:want |need )?{NUMBER}\b",
+    rf"\b{NUMBER}\b(?: (?:will|should|shall|may|must|can))? (?:is enough|are enough|be enough|is plenty|stays?|remains?|will do|suffices?)\b",
+    rf"\b{NUMBER}\b(?:[^.,;:!?0-9]|W\d{{5}}){{0,60}}\b(?:is enough|are enough|should stay|will do|suffices?|instead of|insted of|in place of|rather than) (?:the )?{NUMBER}\b",
     rf"\b{NUMBER}\b[^.,;!?]{{0,30}}\b(?:is enough|are enough|should stay|will do|suffices?|instead of|insted of|in place of|rather than)\b",
-    rf"\b(?:want|need)\s+{NUMBER}\b",
+    rf"\b(?:want|need)\s+{NUMBER}\b(?! (?:different|colou?rs|sizes|things)\b)",
     rf"\b(?:all )?{NUMBER} (?:of (?:them|these|those)|pieces?)\b|\ball {NUMBER}\b",
 )
 NAME = r"[A-ZÀ-Ž][\w'’.-]+(?: [A-ZÀ-Ž][\w'’.-]+){1,2}"
@@ -87,7 +92,7 @@ ASKS_BACK = re.compile(
 )
 ANOTHER = re.compile(r"\b(?:small|smaller|big|bigger|large|larger|other|another|different)\b", re.IGNORECASE)
 AGAIN = re.compile(
-    r"\bre-?(?:send|ship)|\b(?:send|ship|post)\b(?! (?:it |this |them |that )?back)[^.?!]{0,30}\b(?:again|another|replacement|new (?:one|pair|parcel|package))\b",
+    r"\bre-?(?:send|sent|ship)|\b(?:send|sent|ship|shipped|post|dispatch)\b(?! (?:it |this |them |that )?back)[^.?!]{0,30}\b(?:again|another|replacement|new (?:one|pair|parcel|package))\b",
     re.IGNORECASE,
 )  # a wish to have a parcel sent once more
 AMENDS = re.compile(
@@ -99,6 +104,25 @@ ORDER_IDS = re.compile(r"(?<!\d)(20\d{3})(?!\d)")
 COMPLAINT = re.compile(
     r"complain|(?:on|for the) (?:the )?(?:record|file)|\bfile\b|writ\w+ (?:it |this |that )?down|in writing|regist\w+|report (?:it|this|him|her)",
     re.IGNORECASE,
+)
+STAYS = re.compile(r"\b(?:stays?|remains?|(?:can|may|should) stay)(?: here| with \w+| as \w+ \w+)?\W*$", re.IGNORECASE)
+NOT_THERE = re.compile(
+    r"\b(?:did(?:n['’]?t| not)|has(?:n['’]?t| not)|have(?:n['’]?t| not)|never|nothing|nowhere|not)\b[^.!?]{0,30}\b(?:come|came|arriv\w*|there|here|receiv\w*|got|get|deliver\w*)\b|\bit didn['’]?t\b|\bmissing\b|\bno (?:trace|sign)\b|\blost\b|\bgone\b",
+    re.IGNORECASE,
+)  # a parcel that is said not to be there
+OWN_MISTAKE = re.compile(
+    r"\b(?:i|we) (?:\w+ )?(?:ordered|bought|chose|picked|took|clicked)\b[^.!?]{0,40}\b(?:wrong|by mistake|by accident)\b|\bmy (?:own )?(?:fault|mistake|error)\b|\b(?:chose|picked|ordered) (?:it|them) (?:wrong|myself)\b",
+    re.IGNORECASE,
+)  # the customer's own: nothing is wrong with what was sent
+GIVEN_UP = re.compile(
+    r"\b(?:broke\w*|given up|gave up|dead|died|stopped|faulty|defect\w*|drift\w*|crack\w*|no (?:sound|picture|longer)|(?:does|do|did|will|wo|ca)(?:n['’]?t| not))\b",
+    re.IGNORECASE,
+)
+WHOLE_ORDER = re.compile(
+    r"\b(?:whole|entire|complete|full)\b|\ball of (?:it|them)\b|\beverything\b|\baltogether\b", re.IGNORECASE
+)
+BACK = re.compile(
+    r"\b(?:go|goes|come|send|take|give|bring|sent)\w* (?:it |this |them |that )?back\b|\breturn", re.IGNORECASE
 )
 SUGGESTING = ("product_advice", "product_compatibility")  # wishes that a suggestion may serve
 SUGGEST = re.compile(
@@ -216,6 +240,8 @@ class ShopDomain(Domain):
     def read(self, text: str, asked: Sequence[str]) -> dict[str, Any]:
         """A postal address, and a sum of money where a coupon is spoken of."""
         found: dict[str, Any] = {}
+        if OWN_MISTAKE.search(text):
+            found["reason"] = "changed_mind"
         if address := read_address(text):
             found |= {"address": address, "postcode": None}
             if who := RECIPIENT.search(text) or BEFORE_ADDRESS.search(text[: text.find(address["street"])]):
@@ -228,9 +254,14 @@ class ShopDomain(Domain):
             found["postcode"] = number[0]
         if (quantity := read_quantity(text, "quantity" in asked)) is not None:
             found["quantity"] = quantity
-        if re.search(r"coupon|voucher|goodwill|compensat", text, re.IGNORECASE) or "amount_cents" in asked:  # noqa: SIM102
+        if (
+            re.search(r"coupon|voucher|goodwill|compensat|make (?:it|that|this) up|amends", text, re.IGNORECASE)
+            or "amount_cents" in asked
+        ):
             if match := re.search(r"(?:€|eur(?:os?)?)\s*(\d{1,4}(?:[.,]\d\d)?)|(\d{1,4}(?:[.,]\d\d)?)\s*(?:€|eur)", text, re.IGNORECASE):  # fmt: skip
                 found["amount_cents"] = round(100 * float((match[1] or match[2]).replace(",", ".")))
+            elif (match := re.search(r"\b([a-z]+) eur(?:os?)?\b", text, re.IGNORECASE)) and match[1].lower() in WHOLE:
+                found["amount_cents"] = 100 * WHOLE[match[1].lower()]
         return found
 
     # --- values that the tools know ---
@@ -293,7 +324,7 @@ class ShopDomain(Domain):
         items = wish.results["find_order"]["items"]
         if len(items) == 1:
             return 1
-        if not wish.newest and len(named := _named(items, wish.text)) > 1:
+        if len(named := _named(items, wish.newest or wish.text)) > 1:
             return self._each(wish, state, named)
         for text in filter(None, (wish.newest, wish.text)):  # the newest words count
             fitting = _best(items, _words(_without_denied(text)), item_label, need=True)
@@ -346,6 +377,8 @@ class ShopDomain(Domain):
             return wish.slots["new_sku"]
         if wish.slots.get("quantity") == item["quantity"]:
             del wish.slots["quantity"]  # "all three of them" is no change of the number
+            if any(d["tool"] == "change_items" and d["arguments"].get("quantity") == item["quantity"] and d["arguments"]["order_id"] == wish.slots.get("order_id") for d in state.done):  # fmt: skip
+                return Answer("already_done", {}, reason="The number was changed to this in this conversation.")
         if wish.slots.get("quantity") is not None and not wish.slots.get("new_sku"):
             return f"{wish.slots['quantity']} pieces"
         if len(wish.results["find_order"]["items"]) > 1 and REMOVE.search(wish.text):
@@ -384,7 +417,7 @@ class ShopDomain(Domain):
             )
         if len(fitting) == 1:
             return fitting[0]["sku"]
-        same = re.search(r"\b(?:same|identical|new one|replac\w+|anew|again|fresh|working one|as ordered|right ones?)\b", _all_said(wish, state), re.IGNORECASE)  # fmt: skip
+        same = re.search(r"\b(?:same(?! (?:\w+ )?(?:colou?r|size))|identical|new one|replac\w+|anew|again|fresh|working one|as ordered|right ones?)\b", _all_said(wish, state), re.IGNORECASE)  # fmt: skip
         if (
             wish.intent == "exchange_item"
             and (same or wish.slots.get("reason") in ("faulty", "damaged") or not others)
@@ -413,7 +446,10 @@ class ShopDomain(Domain):
         return "changed_mind" if wish.intent == "exchange_item" and wish.slots.get("new_sku") else None
 
     def _solution(self, wish: Wish, state: State) -> Any:
-        """After the days in which something can come back only a repair is left."""
+        """After the days in which something can come back only a repair is left; who asks for a coupon wants neither."""
+        if re.search(r"\bcoupon|\bvoucher", state.said[-1], re.IGNORECASE):
+            wish.intent = "goodwill"
+            return Call("track_shipment", {"order_id": wish.slots["order_id"]}, reason="A coupon is wanted.")
         delivered = self._item(wish)["delivered_on"]
         late = delivered and (self.today() - dt.date.fromisoformat(delivered)).days > limits().return_days
         return "repair" if late else None
@@ -559,12 +595,17 @@ class ShopDomain(Domain):
             and len(order["items"]) > 1
             and PART_OF.search(said := f"{wish.text} {wish.newest}")
             and not re.search(r"\borders\b", said)
+            and not WHOLE_ORDER.search(wish.newest or wish.text)
         ):
             return Answer("cancel_refused", {"order_id": order["order_id"], "reason": "a cancellation is always for the whole order"}, reason="Rule 2.3", rules=("2.3",))  # fmt: skip
         on_the_way = not unpacked and not any(i["delivered_on"] for i in order["items"])
         if wish.intent == "goodwill" and not AMENDS.search(_all_said(wish, state)):
             wish.intent = "parcel_not_received" if on_the_way and AGAIN.search(wish.text) else "track_order"
-        elif wish.intent in ("return_item", "exchange_item") and on_the_way and AGAIN.search(wish.text):
+        elif (wish.intent in ("return_item", "exchange_item") and on_the_way and AGAIN.search(wish.text)) or (
+            wish.intent in ("cancel_order", "track_order", "goodwill")
+            and AGAIN.search(wish.text)
+            and NOT_THERE.search(wish.text)
+        ):
             wish.intent = "parcel_not_received"
         elif wish.intent in ("exchange_item", "wrong_or_damaged_item") and unpacked:
             wish.intent = "change_order_items"
@@ -617,6 +658,10 @@ class ShopDomain(Domain):
         return Answer("recommended", facts, reason="What the recommender puts first.")
 
     def _tell_search_products(self, wish: Wish, state: State, today: dt.date) -> Decision | None:
+        if "order_id" in wish.slots and not self._suggested_for(wish):  # it is about what was ordered
+            asks = r"\b(?:exchange|refund|money)\b"
+            wish.intent = "return_item" if BACK.search(wish.text) else "refund_status" if re.search(asks, wish.text, re.IGNORECASE) else "track_order"  # fmt: skip
+            return None
         if self.recommends and wish.intent in SUGGESTING and SUGGEST.search(wish.text):
             wish.intent = "recommendation"
             return None
@@ -638,6 +683,12 @@ class ShopDomain(Domain):
         return Answer(facts["situation"], facts, reason="The product's data.")
 
     def _tell_search_help(self, wish: Wish, state: State, today: dt.date) -> Answer | None:
+        if wish.intent == "discount_code" and "order_id" in wish.slots and re.search(r"coupon|voucher|discount", wish.text, re.IGNORECASE):  # fmt: skip
+            wish.intent = "goodwill"  # a coupon for an order
+            return None
+        if wish.intent == "warranty_question" and "order_id" in wish.slots and GIVEN_UP.search(wish.text):
+            wish.intent = "report_fault"  # something that was ordered has a fault
+            return None
         if self.recommends and GOES_WITH.search(wish.text):
             wish.intent = "recommendation"
             return None
@@ -652,7 +703,7 @@ class ShopDomain(Domain):
             return Answer(str(facts["situation"]), dict(facts), reason="It seems not to be for us, and no page answers it.")  # fmt: skip
         if best["score"] < KNOWS:
             wish.intent = (
-                "track_order" if "order_id" in state.heard else "product_advice"
+                "track_order" if "order_id" in wish.slots else "product_advice"
             )  # perhaps an order or a product is meant
             return None
         text = _quoted(best["article"], best["text"], wish.text)
@@ -786,7 +837,7 @@ def read_address(text: str) -> dict[str, str] | None:
     {'street': 'Kerkstraat 12', 'postcode': '2611 AB', 'city': 'Delft', 'country': 'NL'}
     """
     match = ADDRESS.search(text)
-    if not match:
+    if not match or (ORDER_IDS.search(match["street"]) and not re.search(r"[^\W\d_]{3}", match["street"])):
         return None
     street = re.split(r"[?!]\s+|(?<=[0-9])\.\s+|(?<=[a-z]{4})\.\s+", match["street"])[-1]
     street = re.split(r"\b(?:to|is|at|address|new flat|instead|for)\b[: ]*|\b(?:be|live|stay|deliver|it) in\b", street, flags=re.IGNORECASE)[-1].strip(" :,.-")  # fmt: skip
@@ -794,6 +845,8 @@ def read_address(text: str) -> dict[str, str] | None:
     if not street or not city:
         return None
     named = [code for name, code in COUNTRIES.items() if re.search(rf"\b{name}\b", text[match.start("city") :][:60], re.IGNORECASE)]  # fmt: skip
+    if code := re.match(r",? *\(?([A-Z]{2})\b", text[match.end("city") :]):
+        named = named or [c for c in set(COUNTRIES.values()) if c == code[1]]
     anywhere = {code for name, code in COUNTRIES.items() if re.search(rf"\b(?:in|to) {name}\b", text, re.IGNORECASE)}
     named = named or (list(anywhere) if len(anywhere) == 1 else [])
     found = {"street": street, "postcode": match["postcode"].strip().upper(), "city": city}
@@ -843,14 +896,16 @@ def read_quantity(text: str, asked: bool = False) -> int | None:
 
 def _number_in(text: str) -> int | None:
     """The one number that a short text names, in digits or as a word."""
-    words = re.findall(r"\d+|[a-z]+", text.lower())
+    words = re.findall(r"\d+|[a-z]+", ORDER_IDS.sub(" ", text).lower())
     found = [int(w) if w.isdigit() else WHOLE[w] for w in words if w.isdigit() or w in WHOLE]
     return found[0] if len(found) == 1 and len(words) < 12 else None
 
 
 def _without_denied(text: str) -> str:
-    """A text without what it calls wrong: not black, instead of black."""
-    return DENIED.sub(" ", text)
+    """A text without what it calls wrong or leaves as it is: not black, instead of black, the radio and the watch stay."""
+    sentences = re.split(r"(?<=[.!?;])\s+", text)
+    kept = [s for s in sentences if not STAYS.search(s)] or sentences
+    return DENIED.sub(" ", " ".join(kept))
 
 
 def _named(items: Sequence[dict], text: str) -> list[dict]:
