@@ -837,12 +837,14 @@ def read_address(text: str) -> dict[str, str] | None:
     {'street': 'Kerkstraat 12', 'postcode': '2611 AB', 'city': 'Delft', 'country': 'NL'}
     """
     match = ADDRESS.search(text)
-    if not match or (ORDER_IDS.search(match["street"]) and not re.search(r"[^\W\d_]{3}", match["street"])):
+    if not match:
         return None
     street = re.split(r"[?!]\s+|(?<=[0-9])\.\s+|(?<=[a-z]{4})\.\s+", match["street"])[-1]
     street = re.split(r"\b(?:to|is|at|address|new flat|instead|for)\b[: ]*|\b(?:be|live|stay|deliver|it) in\b", street, flags=re.IGNORECASE)[-1].strip(" :,.-")  # fmt: skip
     city = re.split(r"\s+(?:instead|please|thanks|thank|and|is|not|for|because|as|since|if|from)\b", match["city"], flags=re.IGNORECASE)[0].strip()  # fmt: skip
-    if not street or not city:
+    if (
+        not street or not city or re.fullmatch(r"(?:W|#|no\.?)?\s*\d{5}", street, re.IGNORECASE)
+    ):  # an order's number is no street
         return None
     named = [code for name, code in COUNTRIES.items() if re.search(rf"\b{name}\b", text[match.start("city") :][:60], re.IGNORECASE)]  # fmt: skip
     if code := re.match(r",? *\(?([A-Z]{2})\b", text[match.end("city") :]):
