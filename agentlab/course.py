@@ -394,19 +394,33 @@ def costs_file() -> Path:
     return cache_folder() / "costs.json"
 
 
-def read_costs() -> dict:
-    """``{gflops, lessons: {name: {profile: {seconds, peak_mb}}}}``: this machine's own, else the shipped table."""
-    shipped = json.loads(Path(__file__).with_name("costs.json").read_text(encoding="utf-8"))
+def shipped_costs() -> dict:
+    """What lessons cost on the machine that measured them: ``{gflops, lessons: {name: {profile: {seconds, peak_mb}}}}``."""
+    return json.loads(Path(__file__).with_name("costs.json").read_text(encoding="utf-8"))
+
+
+def measured_costs() -> dict:
+    """What lessons cost when they last ran on this machine: ``{name: {profile: {seconds, peak_mb}}}``."""
     try:
-        own = json.loads(costs_file().read_text(encoding="utf-8"))
-        return {"gflops": own["gflops"], "lessons": {**scaled(shipped, own["gflops"]), **own["lessons"]}}
+        return dict(json.loads(costs_file().read_text(encoding="utf-8"))["measured"])
     except (OSError, ValueError, KeyError, TypeError):
-        return shipped
+        return {}
+
+
+def expected_costs(gflops: float) -> dict:
+    """What each lesson will cost here: as it was measured on this machine, else the shipped table at this machine's speed."""
+    costs = scaled(shipped_costs(), gflops)
+    for lesson, profiles in measured_costs().items():
+        costs[lesson] = costs.get(lesson, {}) | profiles
+    return costs
 
 
 def scaled(costs: dict, gflops: float) -> dict:
-    """The lessons of a cost table with the seconds that a machine of another speed would take."""
-    factor = costs["gflops"] / gflops
+    """The lessons of a cost table with the seconds that a machine of another speed would take.
+
+    Products of matrices are a part of the work only, so four times as many a second halve the time.
+    """
+    factor = (costs["gflops"] / gflops) ** 0.5
     return {
         lesson: {p: {"seconds": c["seconds"] * factor, "peak_mb": c["peak_mb"]} for p, c in profiles.items()}
         for lesson, profiles in costs["lessons"].items()
@@ -415,21 +429,16 @@ def scaled(costs: dict, gflops: float) -> dict:
 
 def update_costs(report: Report) -> None:
     """Note what the green lessons cost here, for the predictions of `agentlab doctor`."""
-    from agentlab.device import matrix_gflops
     from agentlab.errors import AssetError
 
     try:
-        costs = read_costs()
-        gflops = matrix_gflops(0.5)
-        lessons = scaled(costs, gflops)
+        costs, path = measured_costs(), costs_file()
         for run in report.runs:
             if run.ok:
-                lessons.setdefault(run.name, {})[report.profile] = {
-                    "seconds": round(run.seconds, 1), "peak_mb": round(run.peak_mb),
-                }  # fmt: skip
-        path = costs_file()
+                cost = {"seconds": round(run.seconds, 1), "peak_mb": round(run.peak_mb)}
+                costs[run.name] = costs.get(run.name, {}) | {report.profile: cost}
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps({"gflops": round(gflops, 1), "lessons": lessons}, indent=1), encoding="utf-8")
+        temporary.write_text(json.dumps({"measured": costs}, indent=1), encoding="utf-8")
         temporary.replace(path)
     except (AssetError, OSError) as error:
         print(f"The table of lesson times was not updated: {error}", file=sys.stderr)

@@ -96,11 +96,11 @@ def short(path: Path) -> str:
 
 
 def predictions(seconds: float = 1.0) -> list[dict]:
-    """Minutes and memory of each lesson and profile here: the table of costs, scaled by a speed test."""
+    """Minutes and memory of each lesson and profile here: as measured on this machine, else estimated by a speed test."""
     gflops = device.matrix_gflops(seconds)
     profile = course.resolve_profile("auto")
     rows = []
-    for lesson, profiles in sorted(course.scaled(course.read_costs(), gflops).items()):
+    for lesson, profiles in sorted(course.expected_costs(gflops).items()):
         for name in ("quick", profile):
             if name in profiles:
                 cost = profiles[name]

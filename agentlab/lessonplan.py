@@ -7,14 +7,13 @@ the teacher shows.
 
 from __future__ import annotations
 
-import json
 import re
 import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 
+from agentlab.course import shipped_costs
 from agentlab.errors import AgentLabError, LessonError
 from agentlab.exercises import all_exercises
 from agentlab.exercises.engine import Exercise
@@ -240,7 +239,7 @@ def _wrapped(text: str, indent: str) -> list[str]:
 
 def _machine_minutes(lesson: str) -> str:
     """How long a lesson computes, as `agentlab doctor` knows it for the machine that measured it."""
-    costs = json.loads(Path(__file__).with_name("costs.json").read_text(encoding="utf-8"))["lessons"]
+    costs = shipped_costs()["lessons"]
     seconds = costs.get(lesson, {}).get("cpu", {}).get("seconds")
     if seconds is None:
         return "a few minutes"

@@ -6,6 +6,7 @@ from typer.testing import CliRunner
 
 from agentlab import assets, cli, course, device, doctor
 from agentlab.errors import AssetError
+from agentlab.notebooks import notebook_folder
 
 
 def test_a_sound_machine_has_no_bad_line():
@@ -79,17 +80,25 @@ def test_a_note_does_not_fail(monkeypatch):
 
 def test_a_faster_machine_is_predicted_to_need_less():
     costs = {"gflops": 100.0, "lessons": {"00_x": {"cpu": {"seconds": 60, "peak_mb": 900}}}}
-    assert course.scaled(costs, 200.0)["00_x"]["cpu"] == {"seconds": 30, "peak_mb": 900}
+    assert course.scaled(costs, 400.0)["00_x"]["cpu"] == {"seconds": 30, "peak_mb": 900}
 
 
 def test_the_costs_of_a_run_are_kept_for_the_doctor(private_cache):
     run = course.Run("00_start_here", True, 42.0, 700.0)
     course.update_costs(course.Report("quick", "cpu", 42.0, [run, course.Run("01_x", False, 1.0)]))
-    costs = course.read_costs()
-    assert costs["lessons"]["00_start_here"]["quick"] == {"seconds": 42.0, "peak_mb": 700}
-    assert "01_x" not in costs["lessons"]
+    for gflops in (50.0, 500.0):  # what was measured here is not estimated
+        costs = course.expected_costs(gflops)
+        assert costs["00_start_here"]["quick"] == {"seconds": 42.0, "peak_mb": 700}
+        assert "cpu" in costs["00_start_here"]
+    assert "01_x" not in costs
     course.costs_file().write_text("{")
-    assert course.read_costs()["lessons"]
+    assert course.expected_costs(50.0)
+
+
+def test_the_shipped_table_knows_every_lesson():
+    lessons = course.shipped_costs()["lessons"]
+    assert sorted(lessons) == sorted(p.stem for p in notebook_folder().glob("[0-9]*.ipynb"))
+    assert all(set(profiles) == {"quick", "cpu"} for profiles in lessons.values())
 
 
 def test_the_speed_test_measures():
