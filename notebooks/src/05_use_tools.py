@@ -868,7 +868,7 @@ VERSIONS = {
     "in batches of 64": lambda: [r for n in range(0, len(stream), 64) for r in batch_reading(stream[n : n + 64])],
     "each text once": lambda: in_batches(batch_reading, stream, 64),
 }  # fmt: skip
-seconds, results = {"as first written": first_seconds}, {"as first written": by_hand}  # measured above
+seconds, results = {"as first written": first_seconds}, {"as first written": by_hand}  # fmt: skip
 for name, run in VERSIONS.items():
     began = time.perf_counter()
     results[name] = run()
