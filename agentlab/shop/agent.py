@@ -49,7 +49,7 @@ COUNTRIES = {
 }  # fmt: skip
 POSTCODE = r"(?:[A-Z]{1,3}-)?(?:[0-9]{4} ?[A-Z]{2}\b|[0-9]{4}-[0-9]{3}|[0-9]{2}-[0-9]{3}|[0-9]{3} [0-9]{2}|[0-9]{4,6}|[0-9]{3}|[A-Z]{1,2}[0-9][0-9A-Z]? ?[0-9][A-Z]{2}|[A-Z][0-9]{2} ?[0-9A-Z]{4}|[A-Z]{3} [0-9]{4})"
 ADDRESS = re.compile(
-    rf"(?P<street>[^,;:\n]*?\b[^,;:\n]*?[0-9]+ ?[a-z]?(?:[/ -][0-9]+[a-z]?)*(?:,? (?:bus|apt|flat|app|kv|m|nr)\.? ?[0-9]+)?|[0-9]+[a-z]? [^,;:\n0-9]+?)\s*(?:,|\bin\b)\s*(?P<postcode>{POSTCODE})\s+(?P<city>[^\W\d_][^,;.!?\n0-9]*)(?:,\s*(?P<country>[^\W\d_][^,;.!?\n0-9]*))?",
+    rf"(?P<street>[^,;:\n]{{0,80}}?[0-9]{{1,5}} ?[a-z]?(?:[/ -][0-9]{{1,5}}[a-z]?){{0,3}}(?:,? (?:bus|apt|flat|app|kv|m|nr)\.? ?[0-9]{{1,5}})?|[0-9]{{1,5}}[a-z]? [^,;:\n0-9]{{1,60}}?)\s*(?:,|\bin\b)\s*(?P<postcode>{POSTCODE})\s+(?P<city>[^\W\d_][^,;.!?\n0-9]*)(?:,\s*(?P<country>[^\W\d_][^,;.!?\n0-9]*))?",
     re.IGNORECASE,
 )
 SHAPES = {  # of postcodes that only one country has

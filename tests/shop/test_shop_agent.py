@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from functools import lru_cache
 from types import SimpleNamespace
 
@@ -422,3 +423,12 @@ def test_no_write_without_its_yes_and_nothing_of_another_customer_in_any_reply(m
             assert turn.trace.percept.answer == "yes"
         last = turn.trace.decisions[-1] if turn.trace.decisions else None
         asked = last if turn.asks == "confirm" else None
+
+
+@pytest.mark.parametrize("piece", ["one ", "<a>", "two of W20955 ", "### ", "12 ", "12", "Kelston Row 12 "])
+def test_a_message_of_one_piece_again_and_again_is_answered_soon(store, piece):
+    mail = email("W20754")
+    chat, _ = talk(store, f"exchange the watch of W20754 for 40 mm {mail}")
+    began = time.perf_counter()
+    assert chat.send(piece * (20_000 // len(piece))).reply
+    assert time.perf_counter() - began < 10  # a pattern that tries all lengths took minutes
