@@ -378,6 +378,8 @@ class Conversation:
     def _completed(self, decision: Decision, world: Live | Recorded, turn: TurnTrace) -> Decision:
         """Do what an answer, a question or a hand-over does to the state; gives the decision with its facts."""
         state = self.state
+        if isinstance(decision, Ask | Confirm):
+            state.firm = False  # something else is going on
         if isinstance(decision, Ask):
             state.asks, state.choices = decision.slot, dict(decision.choices)
             state.top.offered[decision.slot] = dict(decision.choices)

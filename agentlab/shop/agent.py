@@ -95,6 +95,7 @@ AGAIN = re.compile(
     r"\bre-?(?:send|sent|ship)|\b(?:send|sent|ship|shipped|post|dispatch)\b(?! (?:it |this |them |that )?back)[^.?!]{0,30}\b(?:again|another|replacement|new (?:one|pair|parcel|package))\b",
     re.IGNORECASE,
 )  # a wish to have a parcel sent once more
+COUPON = re.compile(r"\b(?:coupon|voucher)", re.IGNORECASE)
 AMENDS = re.compile(
     r"coupon|voucher|compensat|goodwill|gesture|discount|money off|amends|apolog|make (?:it |this )?up|for (?:the|my|our|all this|this) (?:trouble|inconvenience|wait|delay)|[€$]|\beur|something (?:back|off|in return)",
     re.IGNORECASE,
@@ -111,7 +112,9 @@ NOT_THERE = re.compile(
     re.IGNORECASE,
 )  # a parcel that is said not to be there
 OWN_MISTAKE = re.compile(
-    r"\b(?:i|we) (?:\w+ )?(?:ordered|bought|chose|picked|took|clicked)\b[^.!?]{0,40}\b(?:wrong|by mistake|by accident)\b|\bmy (?:own )?(?:fault|mistake|error)\b|\b(?:chose|picked|ordered) (?:it|them) (?:wrong|myself)\b",
+    r"\b(?:i|we) (?:\w+ )?(?:ordered|bought|chose|picked|took|clicked)(?: on)? (?:(?:the|a|an|it|them|this|that) )?wrong\b"
+    r"|\b(?:i|we) (?:\w+ )?(?:ordered|bought|chose|picked|took)\b[^.!?,;]{0,40}\bby (?:mistake|accident)\b"
+    r"|(?<!not )(?<!n't )(?<!n’t )\bmy (?:own )?(?:fault|mistake|error)\b|\b(?:chose|picked|ordered) (?:it|them) myself\b",
     re.IGNORECASE,
 )  # the customer's own: nothing is wrong with what was sent
 GIVEN_UP = re.compile(
@@ -447,7 +450,7 @@ class ShopDomain(Domain):
 
     def _solution(self, wish: Wish, state: State) -> Any:
         """After the days in which something can come back only a repair is left; who asks for a coupon wants neither."""
-        if re.search(r"\bcoupon|\bvoucher", state.said[-1], re.IGNORECASE):
+        if COUPON.search(state.said[-1]):
             wish.intent = "goodwill"
             return Call("track_shipment", {"order_id": wish.slots["order_id"]}, reason="A coupon is wanted.")
         delivered = self._item(wish)["delivered_on"]
@@ -719,7 +722,7 @@ class ShopDomain(Domain):
         if "has no order" in call.result.message:
             return self._unknown_order(wish, state)
         if re.search(r"\b0 pieces can come back", call.result.message):
-            if re.search(r"\b(?:coupon|voucher)", wish.text, re.IGNORECASE):  # what is left to do of two wishes
+            if COUPON.search(wish.text):  # what is left to do of two wishes
                 wish.intent = "goodwill"
                 return None
             return Answer("on_record", {"order_id": wish.slots["order_id"], "item": self._item(wish)["name"]}, reason=call.result.message)  # fmt: skip
@@ -842,9 +845,8 @@ def read_address(text: str) -> dict[str, str] | None:
     street = re.split(r"[?!]\s+|(?<=[0-9])\.\s+|(?<=[a-z]{4})\.\s+", match["street"])[-1]
     street = re.split(r"\b(?:to|is|at|address|new flat|instead|for)\b[: ]*|\b(?:be|live|stay|deliver|it) in\b", street, flags=re.IGNORECASE)[-1].strip(" :,.-")  # fmt: skip
     city = re.split(r"\s+(?:instead|please|thanks|thank|and|is|not|for|because|as|since|if|from)\b", match["city"], flags=re.IGNORECASE)[0].strip()  # fmt: skip
-    if (
-        not street or not city or re.fullmatch(r"(?:W|#|no\.?)?\s*\d{5}", street, re.IGNORECASE)
-    ):  # an order's number is no street
+    an_order = re.fullmatch(r"(?:W|#|no\.?)?\s*\d{5}", street, re.IGNORECASE)
+    if not street or not city or an_order:
         return None
     named = [code for name, code in COUNTRIES.items() if re.search(rf"\b{name}\b", text[match.start("city") :][:60], re.IGNORECASE)]  # fmt: skip
     if code := re.match(r",? *\(?([A-Z]{2})\b", text[match.end("city") :]):

@@ -275,6 +275,21 @@ def test_the_customers_own_mistake_is_no_wrong_item(store):
     assert chat.state.top.slots["reason"] == "changed_mind"
 
 
+@pytest.mark.parametrize(
+    ("text", "own"),
+    [
+        ("I ordered the wrong one", True),
+        ("I bought it by mistake", True),
+        ("wrong size, my fault", True),
+        ("I ordered the black kettle but you sent the wrong one", False),
+        ("I ordered black and got the wrong colour", False),
+        ("it is not my fault that the wrong one came", False),
+    ],
+)
+def test_whose_mistake_it_was(text, own):
+    assert (shop_domain().read(text, ["reason"]).get("reason") == "changed_mind") is own
+
+
 def test_who_declines_a_person_gets_none(store):
     _, turns = talk(
         store, f"a coupon for W20758 please {email('W20758')}", "no person, please, I have no wish to talk to anybody"
