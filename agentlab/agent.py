@@ -21,7 +21,7 @@ from typing import Any
 
 from agentlab import toolcalls, wording
 from agentlab.decisions import Answer, Ask, Call, Confirm, Decision, HandOver
-from agentlab.dialogue import CONFIRM, DROPPED, MORE, NOTHING, OUT_OF_SCOPE, Happened, State
+from agentlab.dialogue import CONFIRM, DROPPED, INTENT, MORE, NOTHING, OUT_OF_SCOPE, Happened, State
 from agentlab.domain import Domain
 from agentlab.errors import UnknownName
 from agentlab.language import LanguageModel
@@ -332,6 +332,8 @@ class Conversation:
             return stop
         if not turn.decisions and (person := policy.person(turn.percept, state)):
             return person
+        if state.top.person is not None:
+            return state.top.person
         decision = policy.check(self.agent.planner.propose(self._context(world, turn)), state, self.box)
         if isinstance(decision, Ask | Confirm):
             return self._asked_too_often(decision) or decision
@@ -440,10 +442,13 @@ class Conversation:
         self.state.stuck = self.state.misunderstood = 0
         return HandOver("", "stopped", {}, reason=f"The turn was stopped: {found}.")
 
-    def _asked_too_often(self, decision: Ask | Confirm) -> HandOver | None:
-        slot = decision.slot if isinstance(decision, Ask) else CONFIRM
+    def _asked_too_often(self, decision: Ask | Confirm) -> Ask | HandOver | None:
+        """In place of a question that led nowhere: what is meant, once for each wish, and then a person."""
+        slot, top = decision.slot if isinstance(decision, Ask) else CONFIRM, self.state.top
+        if isinstance(decision, Ask) and self.state.goes_nowhere(decision.slot, bool(decision.choices)):
+            return Ask(INTENT, {"situation": "misheard"}, reason=f"The customer could not tell {slot}: perhaps something else is meant.")  # fmt: skip
         most = self.settings.max_asks + 3 * (slot == CONFIRM)
-        if self.state.top.asked[slot] < most:
+        if top.asked[slot] < most:
             return None
         return HandOver("", "stopped", {}, reason=f"The customer was asked for {slot} {most} times.")
 

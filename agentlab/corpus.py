@@ -302,13 +302,13 @@ def scan(folder: Path, labels: Labels) -> tuple[list[Message], list[DataError]]:
 
 def _entries(path: Path) -> Iterable[tuple[str, str, int]]:
     """(intent, mark-up, line number) of each example of a Rasa YAML file."""
-    text = read_text(path)
+    text, loader = read_text(path), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=loader)
     except yaml.YAMLError:
         read_yaml(path)  # raises with the line
         raise
-    data = yaml.safe_load(text)
+    data = yaml.load(text, Loader=loader)
     if not isinstance(data, dict) or not isinstance(data.get("nlu"), list):
         raise DataError("expected a list `nlu` of intents with examples.", path, 1)
     nodes = next(value for key, value in root.value if key.value == "nlu").value

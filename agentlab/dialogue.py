@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,9 @@ NUMBERS = {  # above ten, where a word is a house number or a sum; smaller ones 
 }  # fmt: skip
 INSTEAD = re.compile(r"\b(?:then|instead|rather|in that case|please)\b", re.IGNORECASE)
 KEEP = re.compile(r"\b(?:don'?t|do not|never|keep|leave|thanks|thank you|stop|later|not now)\b", re.IGNORECASE)
+
+
+WHAT_ABOUT = re.compile(r"(?:\b(?:what|how) about|\band the) ([^.?!]{1,40})\?", re.IGNORECASE)
 
 
 @dataclass
@@ -61,6 +64,7 @@ class Wish:
     filled: set[str] = field(default_factory=set)
     newest: str = ""
     offered: dict[str, dict[str, Any]] = field(default_factory=dict)  # what was offered for a slot: label to value
+    person: Any = None  # the `HandOver` that this wish calls for, once what was wished beside it is served
     read_back: str = ""  # the facts with which the pending WRITE was read back
 
     def agrees_with(self, text: str) -> bool:
@@ -83,6 +87,11 @@ class Wish:
                     break
         return found
 
+    def met(self, text: str) -> bool:
+        """Whether a word of a text, of four letters or more, stands in what was looked up for this wish."""
+        seen = " ".join(_texts_in(self.results)).lower()
+        return any(re.search(rf"\b{re.escape(w)}\b", seen) for w in re.findall(r"[^\W\d_]{4,}", text.lower()))
+
     def revise(self, text: str) -> None:
         """No, but something else: what the agent had filled in by itself is filled in anew, by the newest words."""
         for name in self.filled:
@@ -103,6 +112,19 @@ class Wish:
             self.results.clear()
             self.happened = self.pending = self.consent = self.plan = None
         return True
+
+
+def _bare(text: str) -> str:
+    return re.sub(r"\W", "", text).lower()
+
+
+def _texts_in(value: Any) -> Iterable[str]:
+    """All texts that a tool's result holds, its keys left out."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts_in(part)
 
 
 @dataclass
@@ -147,6 +169,30 @@ class State:
         """The wish on top is served."""
         self.last = self.wishes.pop()
 
+    def goes_nowhere(self, slot: str, has_choices: bool) -> bool:
+        """Whether a question that was asked before should not be asked again before it is clear what the customer wants.
+
+        Who cannot answer it may want something else. Proofs of who they are do not count, nor a choice that is new.
+        """
+        top = self.top
+        if slot == INTENT or slot in self.proofs or top.asked[INTENT]:
+            return False
+        return top.asked[slot] > 1 or (top.asked[slot] > 0 and slot in top.unknown and not has_choices)
+
+    def put_last(self, wants: Callable[[Wish], bool], decision: Any, said: str) -> bool:
+        """Let the wishes of a message that call for a person wait for its others; False where there are no others."""
+        new = [
+            w for w in self.wishes if w.text and _bare(w.text)[-20:] in _bare(said) and not w.asked and not w.results
+        ]
+        mine = [w for w in new if wants(w)]
+        others = [w for w in new if w not in mine and w.confidence >= self.sure and w.intent not in self.small_talk]
+        if not mine or not others:
+            return False
+        self.wishes = [*mine, *(w for w in self.wishes if not any(w is m for m in mine))]
+        for wish in mine:
+            wish.person = decision
+        return True
+
     # --- hearing ---
 
     def hear(self, percept: Percept) -> None:
@@ -155,10 +201,12 @@ class State:
         self.heard = {}
         top, before = self.top, self._snapshot()
         filled = (self._answered(percept) or self._corrects(percept, top)) if top else False
+        if top and self.asks == INTENT and not filled and self.top is top and percept.words and percept.sightings:
+            filled, top = True, self._said_again(percept, top)
         fresh = self._wishes_in(percept, filled)
         self._remember(percept, top if top in self.wishes and not fresh else None)
-        unclear = self.asks == INTENT or (fresh and top and self._misheard(fresh[0], percept, top))
-        if fresh and unclear and self.wishes and self.wishes[-1] is top:
+        unclear = fresh and top and self._misheard(fresh[0], percept, top)
+        if unclear and self.wishes and self.wishes[-1] is top:
             self.wishes.pop()  # what was unclear has been said in other words
         self._push(fresh, percept)
         if not self.wishes:
@@ -166,6 +214,20 @@ class State:
         self.stuck = 0 if self._snapshot() != before or filled else self.stuck + 1
         self.firm = self.refused or self.firm
         self.asks, self.choices, self.offer, self.verifying, self.refused = None, {}, "", False, False
+
+    def _said_again(self, percept: Percept, top: Wish) -> Wish:
+        """A wish that was unclear, said in other words: both wordings speak, the first less where it led nowhere."""
+        seen, weight = percept.sightings[0], 1.0 if self.choices else 0.3
+        scores = Counter({name: weight * p for name, p in ((top.intent, top.confidence), *top.others)})
+        for name, p in ((seen.intent, seen.confidence), *((n, p) for n, p in percept.others if n != seen.intent)):
+            scores[name] += p
+        intent, score = max(((n, p) for n, p in scores.items() if n not in self.small_talk), key=lambda row: row[1], default=(top.intent, top.confidence))  # fmt: skip
+        if intent == top.intent:
+            top.confidence, top.newest = min(1.0, max(top.confidence, score)), percept.text
+            return top
+        kept = {k: v for k, v in top.slots.items() if self.slot_types.get(k, Slot(k)).shared}
+        self.wishes[-1] = Wish(intent, kept, percept.text, min(1.0, score), percept.others, asked=Counter({INTENT: top.asked[INTENT]}))  # fmt: skip
+        return self.wishes[-1]
 
     def _snapshot(self) -> tuple:
         return len(self.wishes), str([(w.intent, w.slots, w.consent, w.unknown) for w in self.wishes]), str(self.slots)
@@ -219,14 +281,17 @@ class State:
         if other:
             self._other(top)
             return True
+        again = percept.words > 2 and any(
+            not self._is_stranger(s, top) and s.confidence >= 0.5 for s in percept.sightings
+        )
         if (
             not percept.answer
             and percept.words > 1
             and not corrects
-            and "?" not in percept.text
+            and (again or "?" not in percept.text)
             and self._is_quiet(percept, top)
         ):
-            top.revise(percept.text)
+            top.revise(percept.text)  # "could you take yellow instead?"
             return True
         return False
 
@@ -325,16 +390,22 @@ class State:
     def _goes_on(self, percept: Percept, fresh: list[Sighting]) -> bool:
         """Whether a message goes on with the wish that was refused last: other values for it, or "and the moss one?"."""
         last = self.last
-        if not self.refused or last is None or self.wishes or percept.drop or ASIDE.search(percept.text):
+        if not self.refused or last is None or self.wishes or ASIDE.search(percept.text):
             return False
-        surely = [s for s in fresh if self._is_another(s) and (percept.words > 3 or self._is_stranger(s, last))]
-        own = {k for k in percept.slots if k in last.slots and not self.slot_types.get(k, Slot(k)).shared}
+        what = WHAT_ABOUT.search(percept.text)
+        elliptic = what is not None and last.met(what[1])  # "and the cable?" says nothing of its own
+        if percept.drop and not elliptic:
+            return False
         asks = re.search(
             r"\b(?:then|instead|in that case|what about|how about|take|and the|and if|or the|it is|will do|at least)\b",
             percept.text,
             re.IGNORECASE,
         )
         asks = asks and (percept.words <= 4 or any(s.intent not in self.general for s in fresh))
+        if elliptic:
+            asks, fresh = what, []
+        surely = [s for s in fresh if self._is_another(s) and (percept.words > 3 or self._is_stranger(s, last))]
+        own = {k for k in percept.slots if k in last.slots and not self.slot_types.get(k, Slot(k)).shared}
         if not surely and (own or asks):
             kept = {k: v for k, v in last.slots.items() if k not in last.filled}
             again = Wish(last.intent, kept | percept.slots, last.text, newest=percept.text)
@@ -366,13 +437,17 @@ class State:
         asks = "?" in percept.text or REQUEST.search(percept.text)
         if top is None and self.done and not asks and percept.words <= 4 and seen.confidence < 0.5:
             return False  # "an estimate is fine": a word on what was done
-        if top is None and self.refused and not asks and not percept.slots and seen.confidence < 0.6:
+        if top is None and self.firm and not asks and not self._names_one(percept.slots) and seen.confidence < 0.8:
             return False  # "fine, I am asking my neighbours till then": a word on what was refused
         if waiting and (seen.confidence < (self.sure if not self.asks else 0.9 if asks else 0.97) or percept.drop):
             return False
         if waiting and seen.intent == top.intent:
             return False  # said again, or with another value: that corrects the wish that is open
         return not (waiting and self.asks and not self._is_stranger(seen, top))
+
+    def _names_one(self, slots: Mapping[str, Any]) -> bool:
+        """Whether slots hold an order or the like."""
+        return any(self.slot_types.get(name, Slot(name)).shared for name in slots)
 
     def _misheard(self, seen: Sighting, percept: Percept, top: Wish) -> bool:
         """Whether a message that answers nothing, twice, shows that another wish is meant than the one on top."""

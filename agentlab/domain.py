@@ -43,6 +43,7 @@ PHRASES = {
     MORE: "What can I do for you?",
     "not_for_us": "I am sorry, but I cannot help with this.",
     "not_understood": "I am sorry, I did not understand that. Could you say in other words what you need?",
+    "misheard": "I may have misunderstood you. Could you say in other words what I should do?",
     "which_intent": "I am not sure that I understand. Would you like to {choice_1}, or to {choice_2}?",
     "stopped": "I am sorry, I do not get any further here.",
     "hand_over_failed": "I am sorry, I cannot go on here, and I could not reach a person at the moment. Please try again a little later.",

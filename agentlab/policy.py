@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agentlab.decisions import Answer, Ask, Call, Confirm, Decision, HandOver
-from agentlab.dialogue import State
+from agentlab.dialogue import State, Wish
 from agentlab.perceive import Percept, Slot
 from agentlab.toolkit import WRITE, Retry, Toolbox, ToolResult
 
@@ -43,6 +43,10 @@ class PersonRule:
         if self.unless and re.search(self.unless, percept.text[:3000], re.IGNORECASE):
             return False
         return bool(self.when and re.search(self.when, percept.text[:3000], re.IGNORECASE)) or bool(set(self.intents) & set(intents))  # fmt: skip
+
+    def is_wish(self, wish: Wish) -> bool:
+        """Whether a wish is what calls for the person."""
+        return wish.intent in self.intents or bool(self.when and re.search(self.when, wish.text, re.IGNORECASE))
 
 
 @dataclass(frozen=True)
@@ -74,11 +78,16 @@ class Policy:
     # --- before anything is decided ---
 
     def person(self, percept: Percept, state: State) -> HandOver | None:
-        """The hand-over that a message calls for, by the first rule that fits; None where none does."""
+        """The hand-over that a message calls for, by the first rule that fits; None where none does.
+
+        What is no alarm waits until the other wishes of the message are served: "where is my refund, and then a person".
+        """
         fresh = [w.intent for w in state.wishes[-1:] if w.confidence >= self.sure]
         for rule in self.people:
             if rule.fits(percept, fresh):
-                return HandOver(rule.why, rule.situation, dict(rule.facts), reason=rule.reason, rules=(rule.rule,))
+                found = HandOver(rule.why, rule.situation, dict(rule.facts), reason=rule.reason, rules=(rule.rule,))
+                later = not rule.alarm and state.put_last(rule.is_wish, found, percept.text)
+                return None if later else found
         return None
 
     # --- what a planner proposes ---

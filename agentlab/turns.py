@@ -90,9 +90,15 @@ def load_turns(part: str | None = None, folder: str | Path | None = None) -> lis
 def load_wishes(folder: str | Path | None = None) -> list[corpus.Message]:
     """Wishes as customers word them amid a conversation, and those that only a conversation has, with their spans."""
     folder = Path(folder) if folder else data_folder() / "dialogue"
+    return list(_wishes(folder, corpus.fingerprint(folder)))
+
+
+@lru_cache(maxsize=4)
+def _wishes(folder: Path, state: str) -> tuple[corpus.Message, ...]:
+    """The wishes of a folder in a state of its files: every agent needs them, and reading them takes a while."""
     labels = corpus.support().labels
     known = replace(labels, intents={**labels.intents, **read_yaml(folder / "intents.yml")})
-    return [m for file in sorted(folder.glob("wishes*.yml")) for m in corpus.read_file(file, known)]
+    return tuple(m for file in sorted(folder.glob("wishes*.yml")) for m in corpus.read_file(file, known))
 
 
 def part_of(text: str) -> str:

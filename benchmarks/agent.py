@@ -1,6 +1,6 @@
 """The shop's agent on simulated customers, beside an agent that does nothing and, if wanted, beside smolagents.
 
-``python -m benchmarks.agent [--part development] [--seeds 1] [--some N] [--peers] [--transcripts FILE]``
+``python -m benchmarks.agent [--part development] [--seeds 1] [--some N] [--peers] [--worded] [--transcripts FILE]``
 
 Every way serves the same customers with the same tools, one after the other in one process. Peers: smolagents'
 ``ToolCallingAgent`` (see ``agentlab/peers.py``), with the course's language model as it is and with the course's adapter.
@@ -19,7 +19,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -56,10 +56,10 @@ def smolagents(taught: bool) -> MakeAgent:
     return lambda store: peers.smol_agent(store, language)
 
 
-def ours(planner: str) -> MakeAgent:
+def ours(planner: str, wording: str = "template") -> MakeAgent:
     """The shop's agent with a planner; all but the rules have the course's assistant as their language model."""
     language = None if planner == "rules" else load_assistant()
-    return lambda store: shop_agent(store, planner=planner, language=language)
+    return lambda store: shop_agent(store, planner=planner, language=language, wording=wording)
 
 
 PEERS: dict[str, Callable[[], MakeAgent]] = {
@@ -72,6 +72,7 @@ WAYS: dict[str, Callable[[], MakeAgent]] = {
     "agentlab, language": lambda: ours("language"),
     "agentlab, hybrid": lambda: ours("hybrid"),
 }
+WORDED = {"agentlab, hybrid, worded by the model": lambda: ours("hybrid", "model")}
 
 
 # --- the figures ---------------------------------------------------------------------------------------------
@@ -120,11 +121,13 @@ def watch(outcome: Outcome) -> None:
     print(f"  {outcome.scenario}, seed {outcome.seed}: {how}", file=sys.stderr, flush=True)
 
 
-def measure(scenarios: Sequence[Scenario], seeds: int, with_peers: bool) -> tuple[dict, dict[str, list[dict]]]:
+def measure(
+    scenarios: Sequence[Scenario], seeds: int, ways: Mapping[str, Callable[[], MakeAgent]]
+) -> tuple[dict, dict[str, list[dict]]]:
     """The figures of each way, and all its conversations."""
     rows, talks = {}, {}
     print(HEAD, flush=True)
-    for name, make in {**WAYS, **(PEERS if with_peers else {})}.items():
+    for name, make in ways.items():
         began, agent = time.perf_counter(), make()
         report = evaluate(agent, scenarios, seeds, watch)
         rows[name] = figures(report) | {"seconds": round(time.perf_counter() - began, 1)}
@@ -139,11 +142,13 @@ def main(given: list[str]) -> None:
     parser.add_argument("--seeds", type=int, default=1, help="runs of each scenario")
     parser.add_argument("--some", type=int, help="so many scenarios of the part, evenly spaced")
     parser.add_argument("--peers", action="store_true", help="smolagents too; a minute a turn on two cores")
+    parser.add_argument("--worded", action="store_true", help="the hybrid with replies by the language model too")
     parser.add_argument("--transcripts", type=Path, help="write every conversation here, as JSON")
     options = parser.parse_args(given)
     scenarios = spread(load_scenarios(options.part), options.some)
     with with_peer() if options.peers else contextlib.nullcontext():
-        rows, talks = measure(scenarios, options.seeds, options.peers)
+        ways = WAYS | (WORDED if options.worded else {}) | (PEERS if options.peers else {})
+        rows, talks = measure(scenarios, options.seeds, ways)
         packages = ["torch", "transformers", *(["smolagents"] if options.peers else [])]
         versions = {p: version(p) for p in packages}
     found = {

@@ -41,13 +41,21 @@ def agent_rows() -> list[tuple[str, str, str]]:
     found = read("agent.json").get("test")
     if not found:
         return []
-    ways = found["ways"]
+    ways, worded = (
+        found["ways"],
+        read("agent.json").get("development", {}).get("ways", {}).get("agentlab, hybrid, worded by the model"),
+    )
+    turn = (
+        f"{worded['turn_ms']['median']:,.0f}, {worded['turn_ms']['p95']:,.0f} where the language model words the replies"
+        if worded
+        else ""
+    )
     ours, rules, nothing = ways["agentlab, hybrid"], ways["agentlab, rules"], ways["do nothing"]
     low, high = ours["interval"]
     return [
         ("Customers served by the agent, test part", f"{ours['pass_1']:.0%} ({low:.0%} to {high:.0%}), every one of {found['seeds']} times {ours['pass_k']:.0%}", f"{rules['pass_1']:.0%} rules alone, {ways['agentlab, language']['pass_1']:.0%} language model alone, {nothing['pass_1']:.0%} doing nothing"),
         (f"Rules broken by the agent in these {ours['runs']} conversations", str(ours["violations"]), f"{ways['agentlab, language']['violations']} language model alone"),
-        ("A turn of the agent, milliseconds: median, 95th percentile", f"{ours['turn_ms']['median']:.0f}, {ours['turn_ms']['p95']:.0f}", ""),
+        ("A turn of the agent, milliseconds: median, 95th percentile", f"{ours['turn_ms']['median']:.0f}, {ours['turn_ms']['p95']:.0f}", turn),
     ]  # fmt: skip
 
 
@@ -69,10 +77,12 @@ def news_rows() -> list[tuple[str, str, str]]:
     found = read("news.json")
     if not found:
         return []
-    mean, floors, rate = found["mean"], found["floors"], found["headlines_per_second"]
+    mean, floors, rate, beside = found["mean"], found["floors"], found["headlines_per_second"], found["beside"]
+    ordinary = {k.removeprefix("ordinary_"): v for k, v in mean.items() if k.startswith("ordinary_")}
     return [
         (f"News, macro F1 of sentiment and topic ({found['seeds']} seeds)", f"{mean['test_sentiment']:.3f}, {mean['test_topic']:.3f}", f"{floors['test_sentiment_tfidf']:.2f}, {floors['test_topic_tfidf']:.2f} TF-IDF; {floors['test_sentiment_vader']:.2f} VADER"),
-        ("Surges of bad news alerted within a day", f"{mean['in_time']:.0%} at {mean['false_a_quarter']:.1f} false alerts a quarter", f"{found['beside']['true labels']['in_time']:.0%} at {found['beside']['true labels']['false_a_quarter']:.1f} if every text were read right"),
+        ("Surges of bad news alerted within a day, ordinary news", *(f"{row['in_time']:.0%} at {row['false_a_quarter']:.1f} false alerts a quarter{after}" for row, after in ((ordinary, ""), (beside["true labels, ordinary"], " if every text were read right")))),
+        ("The same where six texts of ten are there to mislead", *(f"{row['in_time']:.0%} at {row['false_a_quarter']:.1f}{after}" for row, after in ((mean, ""), (beside["true labels"], " if every text were read right")))),
         ("Headlines per second", f"{rate['agentlab']:.0f}", f"{rate['pipeline']:.0f} `transformers.pipeline`, sentiment only"),
     ]  # fmt: skip
 

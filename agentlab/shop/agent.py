@@ -48,9 +48,13 @@ COUNTRIES = {
     "slovenija": "SI", "slovensko": "SK", "lietuva": "LT", "latvija": "LV", "eesti": "EE", "the uk": "GB",
 }  # fmt: skip
 POSTCODE = r"(?:[A-Z]{1,3}-)?(?:[0-9]{4} ?[A-Z]{2}\b|[0-9]{4}-[0-9]{3}|[0-9]{2}-[0-9]{3}|[0-9]{3} [0-9]{2}|[0-9]{4,6}|[0-9]{3}|[A-Z]{1,2}[0-9][0-9A-Z]? ?[0-9][A-Z]{2}|[A-Z][0-9]{2} ?[0-9A-Z]{4}|[A-Z]{3} [0-9]{4})"
+STREET_PART = r"(?P<street>[^,;:\n]{0,80}?[0-9]{1,5} ?[a-z]?(?:[/ -][0-9]{1,5}[a-z]?){0,3}(?:,? (?:bus|apt|flat|app|kv|m|nr)\.? ?[0-9]{1,5})?|[0-9]{1,5}[a-z]? [^,;:\n0-9]{1,60}?)"
 ADDRESS = re.compile(
-    rf"(?P<street>[^,;:\n]{{0,80}}?[0-9]{{1,5}} ?[a-z]?(?:[/ -][0-9]{{1,5}}[a-z]?){{0,3}}(?:,? (?:bus|apt|flat|app|kv|m|nr)\.? ?[0-9]{{1,5}})?|[0-9]{{1,5}}[a-z]? [^,;:\n0-9]{{1,60}}?)\s*(?:,|\bin\b)\s*(?P<postcode>{POSTCODE})\s+(?P<city>[^\W\d_][^,;.!?\n0-9]*)(?:,\s*(?P<country>[^\W\d_][^,;.!?\n0-9]*))?",
+    rf"{STREET_PART}\s*(?:,|\bin\b)\s*(?P<postcode>{POSTCODE})\s+(?P<city>[^\W\d_][^,;.!?\n0-9]*)(?:,\s*(?P<country>[^\W\d_][^,;.!?\n0-9]*))?",
     re.IGNORECASE,
+)
+TOWN_FIRST = re.compile(  # 7 Larkhall Rise, Bath BA1 6SQ
+    rf"{STREET_PART}\s*,\s*(?P<city>[^\W\d_][^,;.!?\n0-9]{{1,40}}?),?\s+(?P<postcode>{POSTCODE})\b", re.IGNORECASE
 )
 SHAPES = {  # of postcodes that only one country has
     r"[0-9]{4} ?[A-Z]{2}": "NL", r"[0-9]{4}-[0-9]{3}": "PT", r"[0-9]{2}-[0-9]{3}": "PL", r"LV-[0-9]{4}": "LV", r"LT-[0-9]{5}": "LT",
@@ -62,6 +66,8 @@ PIECES = {word: n for n, word in enumerate("zero one two three four five six sev
     "single": 1
 }
 QUANTITIES = (  # how a customer says how many pieces, the surest first
+    rf"\b{NUMBER} (?:out )?of (?:the |my |these )?(?:two|three|four|five|six|[2-9])\b",
+    rf"\b(?:fewer|less)\s*[:,-]\s*(?:just |only )?{NUMBER}\b",
     rf"\bfrom \w+(?: \w+)? (?:down )?to {NUMBER}\b(?! ?(?:box|pack|inch|gb|tb|cm|mm|m|l)\w*\b)",
     rf"\b{NUMBER}\b[^.,;!?]{{0,30}},? (?:and )?not {NUMBER}\b",
     rf"\b(?:reduc|lower|chang|cut|correct)\w*\b[^.;!?]{{0,50}}\bto {NUMBER}\b(?! ?(?:box|pack)\w*\b)",
@@ -72,7 +78,7 @@ QUANTITIES = (  # how a customer says how many pieces, the surest first
     rf"\b{NUMBER}\b(?: (?:will|should|shall|may|must|can))? (?:is enough|are enough|be enough|is plenty|stays?|remains?|will do|suffices?)\b",
     rf"\b{NUMBER}\b(?:[^.,;:!?0-9]|W\d{{5}}){{0,60}}\b(?:is enough|are enough|should stay|will do|suffices?|instead of|insted of|in place of|rather than) (?:the )?{NUMBER}\b",
     rf"\b{NUMBER}\b[^.,;!?]{{0,30}}\b(?:is enough|are enough|should stay|will do|suffices?|instead of|insted of|in place of|rather than)\b",
-    rf"\b(?:want|need)\s+{NUMBER}\b(?! (?:different|colou?rs|sizes|things)\b)",
+    rf"(?<!n['’]t )(?<!not )\b(?:want|need)\s+{NUMBER}\b(?! (?:different|colou?rs|sizes|things)\b)",
     rf"\b(?:all )?{NUMBER} (?:of (?:them|these|those)|pieces?)\b|\ball {NUMBER}\b",
 )
 NAME = r"[A-ZÀ-Ž][\w'’.-]+(?: [A-ZÀ-Ž][\w'’.-]+){1,2}"
@@ -100,6 +106,7 @@ AMENDS = re.compile(
     r"coupon|voucher|compensat|goodwill|gesture|discount|money off|amends|apolog|make (?:it |this )?up|for (?:the|my|our|all this|this) (?:trouble|inconvenience|wait|delay)|[€$]|\beur|something (?:back|off|in return)",
     re.IGNORECASE,
 )  # a wish for something in return
+FEWER = re.compile(rf"\b(?:take|remove|drop|delete|leave)\s+{NUMBER}\b", re.IGNORECASE)  # by how many
 LESS = re.compile(r"\b(?:one|1) of (?:the|them|these|my)\b|\bone (?:too many|less|fewer)\b", re.IGNORECASE)
 ORDER_IDS = re.compile(r"(?<!\d)(20\d{3})(?!\d)")
 COMPLAINT = re.compile(
@@ -384,6 +391,11 @@ class ShopDomain(Domain):
                 return Answer("already_done", {}, reason="The number was changed to this in this conversation.")
         if wish.slots.get("quantity") is not None and not wish.slots.get("new_sku"):
             return f"{wish.slots['quantity']} pieces"
+        fewer = FEWER.search(f"{wish.text} {wish.newest}")
+        if fewer and 0 < (less := PIECES.get(fewer[1].lower()) or int(fewer[1])) < item["quantity"]:
+            wish.slots["quantity"] = item["quantity"] - less
+            wish.filled.add("quantity")
+            return "fewer"
         if len(wish.results["find_order"]["items"]) > 1 and REMOVE.search(wish.text):
             return Answer("cancel_refused", {"order_id": wish.slots["order_id"], "item": item["name"], "reason": "a cancellation is always for the whole order"}, reason="Rule 2.3", rules=("2.3",))  # fmt: skip
         if item["quantity"] > 1 and LESS.search(f"{wish.text} {wish.newest}"):
@@ -395,7 +407,10 @@ class ShopDomain(Domain):
             wish.slots["new_sku"] = sku
             wish.filled.add("new_sku")
             return sku
-        if re.search(r"\b(?:add|more|another|extra|additional)\b", wish.text, re.IGNORECASE) and item["quantity"] < 99:
+        if (
+            re.search(r"\b(?:add|more|another|extra|additional|second|further)\b", wish.text, re.IGNORECASE)
+            and item["quantity"] < 99
+        ):
             wish.slots["quantity"] = item["quantity"] + 1
             return "more"
         if isinstance(sku, Ask) and item["quantity"] == 1:
@@ -817,6 +832,9 @@ class ShopDomain(Domain):
 
     def readback(self, confirm: Confirm, value: Any, wish: Wish, state: State) -> dict[str, Any]:
         arguments = self._labelled(wish, confirm.arguments)
+        if "new_sku" in arguments:  # a yes that names another one is no yes
+            variants = wish.results.get("find_product", {}).get("variants", [])
+            wish.offered["new_sku"] = {_variant_label(v): v["sku"] for v in variants}
         return replies.readback_facts(confirm.tool, arguments, value, wish.results.get("find_order"), self.today())
 
     def hand_over_arguments(self, why: str, summary: str, state: State) -> dict[str, Any]:
@@ -838,8 +856,10 @@ def read_address(text: str) -> dict[str, str] | None:
 
     >>> read_address("please send it to Kerkstraat 12, 2611 AB Delft, Netherlands.")
     {'street': 'Kerkstraat 12', 'postcode': '2611 AB', 'city': 'Delft', 'country': 'NL'}
+    >>> read_address("can it go to my mum's instead? 7 Larkhall Rise, Bath BA1 6SQ")
+    {'street': '7 Larkhall Rise', 'postcode': 'BA1 6SQ', 'city': 'Bath', 'country': 'GB'}
     """
-    match = ADDRESS.search(text)
+    match = ADDRESS.search(text) or TOWN_FIRST.search(text)
     if not match:
         return None
     street = re.split(r"[?!]\s+|(?<=[0-9])\.\s+|(?<=[a-z]{4})\.\s+", match["street"])[-1]
@@ -889,13 +909,23 @@ def read_quantity(text: str, asked: bool = False) -> int | None:
 
     >>> read_quantity("W20440 has 3 of them, too many. Make it 1 please"), read_quantity("the black one"), read_quantity("2", True)
     (1, None, 2)
+    >>> read_quantity("the Hush 2 in red rather than grey")  # a name
     """
+    text = _numbered_names().sub(r"\1", text)
     patterns = [*QUANTITIES, rf"(?<!\w){NUMBER}(?!\w)"] if asked else QUANTITIES
     for pattern in patterns:
         if match := re.search(pattern, text, re.IGNORECASE):
             word = next(g for g in match.groups() if g).lower()
             return PIECES.get(word) or int(word)
     return 2 if re.search(r"\bboth (?:of them|pieces)\b", text, re.IGNORECASE) else None
+
+
+@lru_cache(maxsize=1)
+def _numbered_names() -> re.Pattern:
+    """The words of product names before a number: Velmora 7, Slate 8."""
+    names = " ".join(p["name"] for p in read_yaml(data_folder() / "shop" / "products.yml"))
+    words = sorted({word for word, _ in re.findall(r"\b([A-Z]\w+) (\d)\b", names)})
+    return re.compile(rf"\b({'|'.join(words)}) \d\b", re.IGNORECASE)
 
 
 def _number_in(text: str) -> int | None:
