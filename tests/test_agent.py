@@ -421,3 +421,37 @@ def test_whatever_is_said_no_write_comes_without_its_yes_and_every_turn_has_a_re
             assert not turn.trace.percept.hedged
         before = turn if turn.asks == "confirm" else None
     assert agent.replay(chat.trace) == []
+
+
+# --- what leads nowhere ---
+
+
+def test_a_question_that_the_customer_cannot_answer_asks_what_is_meant_and_the_wish_in_other_words_is_served():
+    chat = library().conversation(Desk("1234"))
+    assert chat.send("renew it please").asks == "book_id"
+    chat.send("hm hm hm hm")
+    turn = chat.send("hm hm hm hm")
+    assert turn.asks == "intent"
+    assert "misunderstood" in turn.reply
+    assert "9 to 17" in chat.send("when do you open").reply
+
+
+def test_what_is_meant_is_asked_once_for_a_wish_and_then_a_person_comes():
+    chat = library().conversation(Desk("1234"))
+    turns = [chat.send(text) for text in ("renew it please", *["hm hm hm hm"] * 4)]
+    assert [t.asks for t in turns].count("intent") == 1
+    assert any(t.handed_over for t in turns)
+
+
+def test_a_wish_for_a_person_waits_for_the_other_wish_of_its_message():
+    desk = Desk("1234")
+    turn = library().conversation(desk).send("When is my loan of B101 due? And can a librarian tell me when you open?")
+    assert "Emma is due on 1 July." in turn.reply
+    assert turn.handed_over
+    assert len(desk.tickets) == 1
+
+
+def test_a_wish_for_a_person_does_not_wait_for_what_was_open_before():
+    chat = library().conversation(Desk("1234"))
+    assert chat.send("renew it please").asks == "book_id"
+    assert chat.send("I want the librarian").handed_over

@@ -259,6 +259,31 @@ def test_a_yes_that_names_another_choice_than_was_read_back_is_no_yes(store):
     assert [arguments["new_sku"] for _, arguments in writes([done])] == ["P138-B40"]
 
 
+def test_another_variant_than_was_read_back_is_read_back_anew(store):
+    ask = "change the headphones of W20991 to the colour lilac"
+    chat, [*_, turn] = talk(store, f"{ask}. {email('W20991')}")
+    assert "lilac" in turn.reply
+    turn = chat.send("Yes, yellow, final answer!")
+    assert turn.asks == "confirm"
+    assert "yellow" in turn.reply
+    assert writes([turn, chat.send("yes")])[0][1]["new_sku"] == "P106-YEL"
+
+
+def test_what_about_another_item_goes_on_with_the_wish_that_was_refused(store):
+    first = f"return the ink of W20448, I changed my mind, it is sealed. {email('W20448')}"
+    chat, [*_, turn] = talk(store, first)
+    assert "4.1" in turn.reply
+    turn = chat.send("Fair enough. What about the cable, then?")
+    assert turn.asks == "confirm"
+    assert "cable" in turn.reply
+
+
+def test_pieces_that_are_to_be_taken_off_are_counted_down(store):
+    _, [*_, turn] = talk(store, f"change W20440, please take one off, fewer pieces. {email('W20440')}")
+    assert turn.asks == "confirm"
+    assert turn.trace.decisions[-1].arguments["quantity"] == 2
+
+
 def test_a_street_can_be_mended_while_an_address_is_read_back(store):
     _, turns = talk(store, f"send W20932 to another address: 14 Kelston Row, BA1 3QJ Bath, UK {email('W20932')}", "No, sorry, 40 Kelston Row.", "yes")  # fmt: skip
     assert [arguments["street"] for _, arguments in writes(turns)] == ["40 Kelston Row"]
@@ -386,6 +411,7 @@ def test_addresses_and_quantities_are_read():
     assert read_quantity("the black one") is None
     assert read_address("a coupon for W20758, 100 euros") is None
     assert read_address("Kaluri põik 5, 10417 Tallinn, EE")["country"] == "EE"
+    assert read_address("7 Larkhall Rise, Bath, BA1 6SQ, United Kingdom")["city"] == "Bath"
 
 
 @pytest.mark.parametrize(
@@ -400,6 +426,10 @@ def test_addresses_and_quantities_are_read():
         ("can i swop 1 for a black one", 1),
         ("they sent 1 m instead of 2 m", None),
         ("changed my mind, I want two colours", None),
+        ("I just don't need two.", None),
+        ("returning one of two, seal untouched", 1),
+        ("I want fewer: two", 2),
+        ("the Hush 2 in brick red rather than grey", None),
     ],
 )
 def test_how_many_pieces_a_customer_speaks_of(text, pieces):
