@@ -106,7 +106,7 @@ AMENDS = re.compile(
     r"coupon|voucher|compensat|goodwill|gesture|discount|money off|amends|apolog|make (?:it |this )?up|for (?:the|my|our|all this|this) (?:trouble|inconvenience|wait|delay)|[€$]|\beur|something (?:back|off|in return)",
     re.IGNORECASE,
 )  # a wish for something in return
-FEWER = re.compile(rf"\b(?:take|remove|drop|delete|leave)\s+{NUMBER}\b", re.IGNORECASE)  # by how many
+FEWER = re.compile(rf"\b(?:take|remove|drop|delete)\s+{NUMBER}\b", re.IGNORECASE)  # by how many
 LESS = re.compile(r"\b(?:one|1) of (?:the|them|these|my)\b|\bone (?:too many|less|fewer)\b", re.IGNORECASE)
 ORDER_IDS = re.compile(r"(?<!\d)(20\d{3})(?!\d)")
 COMPLAINT = re.compile(
@@ -289,6 +289,10 @@ class ShopDomain(Domain):
     def _order(self, wish: Wish, state: State) -> Any:
         """Which order is meant: the one that was said, or the only one that fits what was said; else a question."""
         named = state.slots.get("order_id")
+        if self.recommends and named is None and wish.confidence < 0.8 and GOES_WITH.search(wish.text):
+            wish.intent = "recommendation"  # "what would go with my camera?" is about no order
+            wish.slots["query"] = self._query(wish, state) or wish.text[:190]
+            return Call("search_products", self.arguments("search_products", ("query",), wish), reason="A suggestion is wanted.")  # fmt: skip
         if wish.intent == "complaint":
             return named  # one may also be about no order at all
         if named in wish.excluded or (wish.other and state.last and named == state.last.slots.get("order_id")):
@@ -834,7 +838,7 @@ class ShopDomain(Domain):
         arguments = self._labelled(wish, confirm.arguments)
         if "new_sku" in arguments:  # a yes that names another one is no yes
             variants = wish.results.get("find_product", {}).get("variants", [])
-            wish.offered["new_sku"] = {_variant_label(v): v["sku"] for v in variants}
+            wish.offered.setdefault("new_sku", {_variant_label(v): v["sku"] for v in variants})
         return replies.readback_facts(confirm.tool, arguments, value, wish.results.get("find_order"), self.today())
 
     def hand_over_arguments(self, why: str, summary: str, state: State) -> dict[str, Any]:

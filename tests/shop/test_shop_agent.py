@@ -260,7 +260,7 @@ def test_a_yes_that_names_another_choice_than_was_read_back_is_no_yes(store):
 
 
 def test_another_variant_than_was_read_back_is_read_back_anew(store):
-    ask = "change the headphones of W20991 to the colour lilac"
+    ask = "change the turquoise children's headphones of W20991 to the colour lilac"
     chat, [*_, turn] = talk(store, f"{ask}. {email('W20991')}")
     assert "lilac" in turn.reply
     turn = chat.send("Yes, yellow, final answer!")
