@@ -18,6 +18,7 @@ from agentlab.toolkit import ToolResult
 CONFIRM, INTENT = "confirm", "intent"  # what may be asked for beside slots
 OUT_OF_SCOPE, NOTHING, DROPPED, MORE = "out_of_scope", "nothing", "dropped", "more"
 REQUEST = re.compile(r"\?|\b(?:i want|i need|i(?:'d| would) like|can you|could you)\b", re.IGNORECASE)
+LONG = 20  # letters of a message that says something of its own
 NUMBERS = {  # above ten, where a word is a house number or a sum; smaller ones are also said of pieces ("yes, both of the two")
     **{w: n for n, w in enumerate("eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split(), 11)},
     **{w: 10 * n for n, w in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)},
@@ -169,13 +170,24 @@ class State:
         """The wish on top is served."""
         self.last = self.wishes.pop()
 
+    @property
+    def repeats(self) -> int:
+        """How often the last message was sent before, word for word; short ones, which answer many questions, do not count."""
+        last = _bare(self.said[-1]) if self.said else ""
+        return sum(_bare(text) == last for text in self.said[:-1]) if len(last) >= LONG else 0
+
     def goes_nowhere(self, slot: str, has_choices: bool) -> bool:
         """Whether a question that was asked before should not be asked again before it is clear what the customer wants.
 
-        Who cannot answer it may want something else. Proofs of who they are do not count, nor a choice that is new.
+        Who cannot answer it, or says the same again, may want something else. Proofs of who they are do not count unless the
+        same is said again, nor does a choice that is new.
         """
         top = self.top
-        if slot == INTENT or slot in self.proofs or top.asked[INTENT]:
+        if slot == INTENT or top.asked[INTENT]:
+            return False
+        if self.repeats:
+            return True
+        if slot in self.proofs:
             return False
         return top.asked[slot] > 1 or (top.asked[slot] > 0 and slot in top.unknown and not has_choices)
 
@@ -221,6 +233,8 @@ class State:
         scores = Counter({name: weight * p for name, p in ((top.intent, top.confidence), *top.others)})
         for name, p in ((seen.intent, seen.confidence), *((n, p) for n, p in percept.others if n != seen.intent)):
             scores[name] += p
+        if self.repeats and len(scores) > 1:
+            del scores[top.intent]  # the same words: what they were taken for is not it
         intent, score = max(((n, p) for n, p in scores.items() if n not in self.small_talk), key=lambda row: row[1], default=(top.intent, top.confidence))  # fmt: skip
         if intent == top.intent:
             top.confidence, top.newest = min(1.0, max(top.confidence, score)), percept.text

@@ -20,8 +20,18 @@ from pathlib import Path
 from agentlab import corpus
 from agentlab.errors import AgentLabError, DataError, UnknownName
 
-REGISTERS = ("plain", "hard", "events")  # says what it means; leaves it to the reader; what was placed in the quarter
-PARTS = (*corpus.SPLITS, "challenge", "events")  # challenge: hard items that are never learned
+REGISTERS = (
+    "plain",
+    "hard",
+    "fresh",
+    "events",
+)  # says what it means; leaves it to the reader; by other writers; what was placed in the quarter
+PARTS = (
+    *corpus.SPLITS,
+    "challenge",
+    "fresh",
+    "events",
+)  # challenge, fresh: hard items and others' that are never learned
 SHARES = {"train": 0.6, "validation": 0.15, "test": 0.25}
 SENTIMENTS = ("positive", "neutral", "negative")
 COLUMNS = ("time", "source", "company", "topic", "sentiment", "story", "text")
@@ -62,7 +72,7 @@ class News:
 
     @property
     def register(self) -> str:
-        """How it is written: plain, hard, or events; the name of its folder."""
+        """How it is written: plain, hard, fresh or events; the name of its folder."""
         return Path(self.file).parent.name
 
 
@@ -138,7 +148,7 @@ def part_of(item: News, splits: Mapping[str, tuple[str, int]]) -> str:
     if item.id not in splits:
         raise DataError(f"this item is in no part: {item.text!r}.", item.file, item.line, "Run `python -m agentlab.news splits`.")  # fmt: skip
     split = splits[item.id][0]
-    return "challenge" if split == "test" and item.register == "hard" else split
+    return {"hard": "challenge", "fresh": "fresh"}.get(item.register, split) if split == "test" else split
 
 
 def read_items(folder: Path) -> list[News]:

@@ -16,18 +16,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-
-from agentlab import assets, corpus, finetune
+from agentlab import assets, corpus, finetune, heads
 from agentlab.corpus import data_folder, read_yaml
 from agentlab.device import training_dtype
-from agentlab.encoding import Encoded, collate
 from agentlab.errors import DataError, UnknownName
-from agentlab.losses import IGNORE
 
 MAX_TOKENS = 96
 FORMAT = 1
+FILE = "turns.safetensors"
 NONE = "none"
 PARTS = ("train", "validation", "test")
 HEADS: dict[str, tuple[str, ...]] = {  # what is told, and its values; the first is: nothing of it
@@ -139,33 +135,11 @@ def openings(count: int = 1500) -> list[Turn]:
 # --- the reader ----------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1)
-def _columns() -> dict[str, slice]:
-    """Where each head lies among the logits."""
-    places, start = {}, 0
-    for name, values in HEADS.items():
-        places[name] = slice(start, start + len(values))
-        start += len(values)
-    return places
-
-
-@dataclass(frozen=True)
-class Item(Encoded):
-    """A turn as numbers: its tokens, and the number of the value for each head, or ``IGNORE``."""
-
-    targets: tuple[int, ...] = ()
-
-
-def encode(turns: Sequence[Turn], tokenizer) -> list[Item]:
-    """Question and message as one sequence each, cut at `MAX_TOKENS`."""
-    pairs = [(QUESTIONS[t.after], t.say) for t in turns]
-    batch = tokenizer(pairs, truncation="only_second", max_length=MAX_TOKENS)
-    targets = [
-        tuple(values.index(t.told[head]) if head in t.told else IGNORE for head, values in HEADS.items()) for t in turns
-    ]
-    return [
-        Item(ids, [IGNORE] * len(ids), IGNORE, target) for ids, target in zip(batch["input_ids"], targets, strict=True)
-    ]
+def encode(turns: Sequence[Turn], tokenizer) -> list[heads.Item]:
+    """Question and message as one sequence each, cut at `MAX_TOKENS`, with the values of the heads."""
+    return heads.encode(
+        [(QUESTIONS[t.after], t.say) for t in turns], [t.told for t in turns], HEADS, tokenizer, MAX_TOKENS
+    )
 
 
 class TurnReader:
@@ -182,63 +156,22 @@ class TurnReader:
         """Read several, in one go."""
         if not turns:
             return []
-        logits = finetune.predict(self.reader, encode(turns, self.tokenizer))["intents"]  # (N, sum of the heads)
         read = [{} for _ in turns]
-        for head, values in HEADS.items():
-            p = torch.softmax(logits[:, _columns()[head]], 1)
-            for row, one in zip(p, read, strict=True):
-                best = int(row.argmax())
-                one[head] = (values[best], round(float(row[best]), 4))
+        for head, rows in heads.probabilities(self.reader, encode(turns, self.tokenizer), HEADS).items():
+            for p, one in zip(rows, read, strict=True):
+                best = int(p.argmax())
+                one[head] = (HEADS[head][best], round(float(p[best]), 4))
         return [Reading(told) for told in read]
 
     def save(self, folder: Path) -> None:
-        from safetensors.torch import save_file
-
-        state = {k: v.to(torch.bfloat16).contiguous() for k, v in self.reader.state_dict().items() if v.is_floating_point()}  # fmt: skip
-        save_file(state, folder / "turns.safetensors", {"heads": json.dumps(HEADS)})
+        """Write the weights into a folder."""
+        heads.save(self.reader, HEADS, folder / FILE)
 
     @classmethod
     def read(cls, folder: Path) -> TurnReader:
         """Load what `save` wrote; raises `TrainingError` where it is damaged."""
-        state, _ = finetune.read_checkpoint(folder / "turns.safetensors")
-        reader = new_reader()
-        reader.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
-        return cls(reader, assets.load_encoder()[1])
-
-
-def new_reader(seed: int = 0) -> finetune.Reader:
-    """A `finetune.Reader` whose intents are the values of all heads."""
-    return finetune.new_reader([f"{head}: {value}" for head, values in HEADS.items() for value in values], seed=seed)
-
-
-def loss_of(logits: torch.Tensor, targets: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
-    """The sum over heads and turns of the cross-entropies; logits (B, all values), targets (B, heads)."""
-    parts = [
-        F.cross_entropy(logits[:, place], targets[:, n], ignore_index=IGNORE, reduction="sum", label_smoothing=smoothing)
-        for n, place in enumerate(_columns().values())
-    ]  # fmt: skip
-    return torch.stack(parts).sum()
-
-
-class TurnTraining(finetune.Training):
-    """One run of the training: several heads in place of one, each with a loss of its own."""
-
-    def check(self) -> None:
-        if not self.train:
-            raise finetune.TrainingError("There is nothing to train on: the list of turns is empty.")
-
-    def divisors(self, items: list[Item]) -> int:
-        return len(items)
-
-    def part_loss(self, items: list[Item], divisors: int, counts: bool) -> torch.Tensor:
-        batch = {k: v.to(self.device) for k, v in collate(items).items()}
-        logits = self.model(batch["input_ids"], batch["attention_mask"])["intents"]
-        targets = torch.tensor([i.targets for i in items], device=self.device)
-        return loss_of(logits, targets, self.config.label_smoothing) / divisors * float(counts)
-
-    def evaluate(self) -> float:
-        logits = finetune.predict(self.reader, self.validation, exact=False)["intents"]
-        return -float(loss_of(logits, torch.tensor([i.targets for i in self.validation]))) / len(self.validation)
+        reader, _, tokenizer = heads.load(folder / FILE)
+        return cls(reader, tokenizer)
 
 
 FULL = finetune.Config(epochs=6, learning_rate=2e-4, dropout=0.2, label_smoothing=0.02)
@@ -251,8 +184,9 @@ def train(recipe: finetune.Config = FULL, turns: Sequence[Turn] | None = None, *
 
     _, tokenizer = assets.load_encoder()
     learned = [*(load_turns("train") if turns is None else turns), *openings()]
-    reader = new_reader(recipe.seed)
-    training = TurnTraining(reader, encode(learned, tokenizer), encode(load_turns("validation"), tokenizer), recipe, **options)  # fmt: skip
+    reader = heads.new_reader(HEADS, recipe.seed)
+    parts = encode(learned, tokenizer), encode(load_turns("validation"), tokenizer)
+    training = heads.HeadsTraining(HEADS, reader, *parts, recipe, **options)
     training.run()
     del training
     release_memory()
@@ -277,11 +211,5 @@ def _load(recipe: finetune.Config) -> TurnReader:
         print("Fine-tuning the model that reads the turns of a conversation, once (about a minute) ...")
         train(recipe).save(folder)
 
-    def is_sound(folder: Path) -> bool:
-        try:
-            return "heads" in finetune.read_checkpoint(folder / "turns.safetensors")[1]
-        except finetune.TrainingError:
-            return False
-
     name = f"turns-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-    return TurnReader.read(assets.build_once(name, build, is_sound))
+    return TurnReader.read(assets.build_once(name, build, lambda folder: heads.is_sound(folder / FILE)))

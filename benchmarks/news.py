@@ -3,7 +3,7 @@
 ``python -m benchmarks.news [--seeds 3] [--quarters 100]``
 
 The reader learns from the train part; the alarm threshold is chosen by cost on quarters dealt from the validation part. Every
-figure is for the test part, the challenge part, quarters dealt from these, and the written quarter, which nothing else has
+figure is for the test part, the challenge part, the texts of three further writers (``fresh``), quarters dealt from these, and the written quarter, which nothing else has
 seen. Quarters are dealt twice: from all texts, of which six in ten are there to mislead a reader, and from the ordinary ones
 (``ordinary``). ``at_one_false`` is the share found in time where a threshold gives one false alarm a quarter on the quarters for
 reporting themselves: a point of the curve, not what a chosen threshold gets. Floors: VADER's word list, TF-IDF with logistic regression. Peer for the speed: `transformers.pipeline`, which tells the
@@ -30,6 +30,7 @@ from benchmarks.finetune import RESULTS
 
 GRID = (6, 8, 9, 9.5, 10, 10.5, 11, 12, 13, 14, 16, 20)
 PRICES = watch.Costs(missed=100, hour=1, false=20)
+JUDGED = ("test", "challenge", "fresh")  # the parts on which reading is measured
 CHOOSE, REPORT = 1000, 2000  # the first seed of the quarters for choosing and for reporting
 
 
@@ -39,9 +40,9 @@ def macro_f1_of(pairs: Sequence[tuple[str, str]]) -> float:
 
 
 def quality(reader: newsreader.NewsReader) -> dict[str, float]:
-    """Macro F1 of both heads on test and challenge, each with its 95 % interval over the items."""
+    """Macro F1 of both heads on each of the parts, with its 95 % interval over the items."""
     figures = {}
-    for part in ("test", "challenge"):
+    for part in JUDGED:
         items = news.load_news(part)
         read = reader.from_side([i.text for i in items], [i.company for i in items])
         for head in ("sentiment", "topic"):
@@ -54,7 +55,7 @@ def quality(reader: newsreader.NewsReader) -> dict[str, float]:
 def floors() -> dict[str, float]:
     """The same for the word list and for TF-IDF."""
     train, figures = news.load_news("train"), {}
-    for part in ("test", "challenge"):
+    for part in JUDGED:
         items = news.load_news(part)
         truth = [i.sentiment for i in items]
         figures[f"{part}_sentiment_vader"] = evaluate.macro_f1(truth, newsreader.by_lexicon([i.text for i in items]))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from agentlab import turns
+from agentlab import heads, turns
 from agentlab.corpus import OUT_OF_SCOPE
 from agentlab.errors import DataError
 from agentlab.finetune import TrainingError
@@ -69,13 +69,13 @@ def test_unknown_heads_do_not_count_in_the_loss():
     known = torch.zeros(1, len(HEADS), dtype=torch.long)
     nothing = torch.full((1, len(HEADS)), IGNORE)
     expected = sum(torch.log(torch.tensor(float(len(v)))) for v in HEADS.values())
-    assert torch.isclose(turns.loss_of(logits, known), expected)
-    assert turns.loss_of(logits, nothing) == 0
+    assert torch.isclose(heads.heads_loss(logits, known, HEADS), expected)
+    assert heads.heads_loss(logits, nothing, HEADS) == 0
 
 
 def test_there_must_be_something_to_learn():
     with pytest.raises(TrainingError, match="nothing to train on"):
-        turns.TurnTraining(turns.new_reader(), [])
+        heads.HeadsTraining(HEADS, heads.new_reader(HEADS), [])
 
 
 def test_the_reader_hears_plain_turns(reader):

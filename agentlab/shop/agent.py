@@ -370,6 +370,9 @@ class ShopDomain(Domain):
             return self._item(wish)["product_id"]
         found = wish.results.get("search_products") or []
         named = [p for p in found if _covered(p["name"], wish.text) >= 0.5]
+        last = state.last.slots.get("product_id") if state.last else None
+        if last and not named and re.search(r"\b(?:it|they|them|that one|this one)\b", wish.text, re.IGNORECASE):
+            return last  # what was spoken of before
         found = sorted(named, key=lambda p: -_covered(p["name"], wish.text)) or found
         return found[0]["product_id"] if found else Answer("product_none", {}, reason="No product has these words.")
 
@@ -513,9 +516,6 @@ class ShopDomain(Domain):
         return True
 
     def _query(self, wish: Wish, state: State) -> str | None:
-        last = state.last.slots.get("product_id") if state.last else None
-        if last and re.search(r"\b(?:it|they|them|that one|this one)\b", wish.text, re.IGNORECASE):
-            wish.slots.setdefault("product_id", last)
         words = [w for w in re.findall(r"[\w-]+", wish.text) if w.lower() not in GENERIC]
         return " ".join(words)[:190] or None
 
@@ -591,7 +591,8 @@ class ShopDomain(Domain):
         if facts["situation"] == "no_refund" and wish.results["find_order"]["status"] in ("shipped", "partly_shipped", "packed"):  # fmt: skip
             wish.intent = "track_order"  # no money is under way, but a parcel is
             return None
-        return Answer(facts["situation"], facts, reason="The shop's books.")
+        offer = "talk_to_person" if facts["situation"] == "refund_failed" else ""
+        return Answer(facts["situation"], facts, offer=offer, reason="The shop's books.")
 
     def _wants_money(self, wish: Wish) -> bool:
         """Nothing is under way, and the customer does not ask where it is, but wants it: a return, or a cancellation."""

@@ -45,6 +45,7 @@ def order_record(order: Order) -> dict:
         "items": [item_record(i) for i in order.items],
         "delivery_fee_cents": order.delivery_fee_cents,
         "paid_cents": order.paid_cents,
+        "paid_by": sorted({p.method for p in order.payments if p.kind == "charge" and p.status == "paid"}),
         "refunded_cents": order.refunded_cents,
         "ship_to": {n: getattr(order, f"ship_{n}") for n in ("name", "street", "postcode", "city", "country")},
         "parcels": [{"tracking_number": s.tracking_number, "status": s.status} for s in order.shipments],

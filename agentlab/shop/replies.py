@@ -149,6 +149,8 @@ def refund_facts(order: Record, money_of: Record, today: dt.date) -> Facts:
             return facts | {"situation": "refund_paid_less", "paid_on": day(last["on"], today), "paid": money(money_of["paid_cents"]), "deducted": money(fee)}  # fmt: skip
         if last["status"] == "paid":
             return facts | {"situation": "refund_paid", "paid_on": day(last["on"], today)}
+        if last["status"] == "failed":
+            return facts | {"situation": "refund_failed", "sent_on": day(last["on"], today), "next": "If you like, I hand you over to a person who sees to it"}  # fmt: skip
         return facts | {"situation": "refund_on_its_way", "takes": "within 5 working days"}
     if returns:
         last = returns[-1]
@@ -189,6 +191,10 @@ def done_facts(tool: str, value: Record, arguments: Record, order: Record | None
         facts["item"] = items_of(order)
     if item:
         facts["item"] = item["name"]
+    if order and len(order["paid_by"]) == 1 and value.get("refund_cents"):
+        facts["method"] = METHODS[order["paid_by"][0]]
+    if order and tool == "change_items" and order["status"] == "waiting_for_payment":
+        facts["amount"] = money(value["total_cents"])
     return facts | _DONE[tool](value, arguments, item)
 
 
@@ -262,14 +268,14 @@ def readback_facts(tool: str, arguments: Record, value: Record | None, order: Re
     facts: Facts = {"order_id": arguments.get("order_id")}
     if value is not None:
         facts |= done_facts(tool, value, arguments, order, today)
-    kept = {k: facts.get(k) for k in ("order_id", "item", "refund", "deducted", "sending_back", "new_address") if facts.get(k) != "none"}  # fmt: skip
+    kept = {k: facts.get(k) for k in ("order_id", "item", "refund", "method", "deducted", "sending_back", "new_address") if facts.get(k) != "none"}  # fmt: skip
     if arguments.get("reason"):
         kept["reason"] = REASONS[arguments["reason"]]
     label = arguments.get("_label")
     if tool == "exchange_item":
         kept["for"] = label or "the same one anew"
     elif tool == "change_items":
-        kept["to"] = label or f"{arguments['quantity']} pieces"
+        kept |= {"to": label or f"{arguments['quantity']} pieces", "amount": facts.get("amount")}
     elif tool == "reship_order":
         kept["reason"] = "it counts as lost" if arguments.get("problem") == "lost" else "it did not arrive"
     elif tool == "issue_coupon":
@@ -314,8 +320,12 @@ def _stock(product: Record, variants: Sequence[Record]) -> Facts:
     if there:
         facts |= {"situation": "in_stock", "colour": ", ".join(dict.fromkeys(v["colour"] for v in there if v["colour"])), "size": one["size"] if len(there) == 1 else None}  # fmt: skip
         return facts | ({"stock": str(one["stock"])} if len(there) == 1 else {})
-    others = [v["colour"] or v["size"] for v in product["variants"] if v["stock"]]
-    return {"situation": "out_of_stock", "product": product["name"], "colour": one["colour"], "size": one["size"], "other_colours": ", ".join(others)}  # fmt: skip
+    others = [v for v in product["variants"] if v["stock"]]
+    colours = dict.fromkeys(v["colour"] for v in others if v["colour"] and v["colour"] != one["colour"])
+    facts |= {"situation": "out_of_stock", "colour": one["colour"], "size": one["size"], "price": None}
+    if colours:
+        return facts | {"other_colours": " and ".join(colours)}
+    return facts | {"other_size": " and ".join(_variant(v) for v in others) or None}
 
 
 def plain_text(passage: str, longest: int = 420) -> str:
