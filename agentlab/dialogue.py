@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -191,15 +191,19 @@ class State:
             return False
         return top.asked[slot] > 1 or (top.asked[slot] > 0 and slot in top.unknown and not has_choices)
 
-    def put_last(self, wants: Callable[[Wish], bool], decision: Any, said: str) -> bool:
-        """Let the wishes of a message that call for a person wait for its others; False where there are no others."""
+    def put_last(self, wants: Callable[[Wish], bool], decision: Any, said: str, about: Sequence[str] = ()) -> bool:
+        """Let the wishes of a message that call for a person wait for its others; False where there are no others.
+
+        ``about`` are intents of which one becomes such a wish where none was seen.
+        """
         new = [
             w for w in self.wishes if w.text and _bare(w.text)[-20:] in _bare(said) and not w.asked and not w.results
         ]
         mine = [w for w in new if wants(w)]
         others = [w for w in new if w not in mine and w.confidence >= self.sure and w.intent not in self.small_talk]
-        if not mine or not others:
+        if not others or not (mine or about):
             return False
+        mine = mine or [Wish(about[0], text=said)]
         self.wishes = [*mine, *(w for w in self.wishes if not any(w is m for m in mine))]
         for wish in mine:
             wish.person = decision

@@ -173,7 +173,7 @@ def _policy(entry: Mapping[str, Any]) -> Policy:
     if proof := fields.pop("verification", None):
         fields["verification"] = Verification(**proof | {k: tuple(proof[k]) for k in ("needs", "one_of")})
     fields["people"] = tuple(
-        PersonRule(**p | {"intents": tuple(p.get("intents", ()))}) for p in fields.pop("people", ())
+        PersonRule(**p | {k: tuple(p.get(k, ())) for k in ("intents", "about")}) for p in fields.pop("people", ())
     )
     return Policy(**fields | {k: frozenset(fields.get(k, ())) for k in ("open_tools", "without_yes")})
 

@@ -17,6 +17,7 @@ from agentlab.dialogue import State, Wish
 from agentlab.perceive import Percept, Slot
 from agentlab.toolkit import WRITE, Retry, Toolbox, ToolResult
 
+SURE = 0.85  # of an intent that stands beside one that calls for a person
 VERIFIED, CONFIRMED, SAID = "verified", "confirmed", "said"
 
 
@@ -25,6 +26,7 @@ class PersonRule:
     """What must go to a person: by what a reader of turns hears in a message (``alarm``), by its words (``when``) or its intent.
 
     Where a reader has looked for an alarm, the words of such a rule no longer count. ``unless`` are words that deny it.
+    ``about`` are the intents that its words are part of; a message that surely means another one has a second wish.
     """
 
     rule: str
@@ -34,6 +36,7 @@ class PersonRule:
     alarm: str = ""
     unless: str = ""
     intents: tuple[str, ...] = ()
+    about: tuple[str, ...] = ()
     situation: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -46,6 +49,8 @@ class PersonRule:
 
     def is_wish(self, wish: Wish) -> bool:
         """Whether a wish is what calls for the person."""
+        if self.about and wish.confidence >= SURE:
+            return wish.intent in self.about
         return wish.intent in self.intents or bool(self.when and re.search(self.when, wish.text, re.IGNORECASE))
 
 
@@ -86,7 +91,7 @@ class Policy:
         for rule in self.people:
             if rule.fits(percept, fresh):
                 found = HandOver(rule.why, rule.situation, dict(rule.facts), reason=rule.reason, rules=(rule.rule,))
-                later = not rule.alarm and state.put_last(rule.is_wish, found, percept.text)
+                later = not rule.alarm and state.put_last(rule.is_wish, found, percept.text, rule.about)
                 return None if later else found
         return None
 

@@ -78,10 +78,11 @@ def news_rows() -> list[tuple[str, str, str]]:
     if not found:
         return []
     mean, floors, rate, beside = found["mean"], found["floors"], found["headlines_per_second"], found["beside"]
-    ordinary = {k.removeprefix("ordinary_"): v for k, v in mean.items() if k.startswith("ordinary_")}
+    ordinary, alone = ({k.removeprefix(mix): v for k, v in mean.items() if k.startswith(mix)} for mix in ("ordinary_", "test_only_"))  # fmt: skip
     return [
         (f"News, macro F1 of sentiment and topic ({found['seeds']} seeds)", f"{mean['test_sentiment']:.3f}, {mean['test_topic']:.3f}", f"{floors['test_sentiment_tfidf']:.2f}, {floors['test_topic_tfidf']:.2f} TF-IDF; {floors['test_sentiment_vader']:.2f} VADER"),
-        ("Surges of bad news alerted within a day, ordinary news", *(f"{row['in_time']:.0%} at {row['false_a_quarter']:.1f} false alerts a quarter{after}" for row, after in ((ordinary, ""), (beside["true labels, ordinary"], " if every text were read right")))),
+        ("The same on texts by three further writers", f"{mean['fresh_sentiment']:.2f}, {mean['fresh_topic']:.2f}", f"{floors['fresh_sentiment_tfidf']:.2f}, {floors['fresh_topic_tfidf']:.2f} TF-IDF; {floors['fresh_sentiment_vader']:.2f} VADER"),
+        ("Surges of bad news alerted within a day, ordinary news", *(f"{row['in_time']:.0%} at {row['false_a_quarter']:.1f} false alerts a quarter{after}" for row, after in ((ordinary, f"; {alone['in_time']:.0%} at {alone['false_a_quarter']:.1f} without further writers' texts"), (beside["true labels, ordinary"], " if every text were read right")))),
         ("The same where six texts of ten are there to mislead", *(f"{row['in_time']:.0%} at {row['false_a_quarter']:.1f}{after}" for row, after in ((mean, ""), (beside["true labels"], " if every text were read right")))),
         ("Headlines per second", f"{rate['agentlab']:.0f}", f"{rate['pipeline']:.0f} `transformers.pipeline`, sentiment only"),
     ]  # fmt: skip

@@ -666,7 +666,8 @@ record("control_alerted", reported["control: readings dealt to the wrong texts"]
 # texts, the same readings find next to nothing. Volume finds surges too, and pays with an alarm at every busy day.
 #
 # These quarters are harder than life: six of ten of their texts are there to mislead a reader. What does the same watch find where the news is ordinary? `benchmarks/news.py` deals quarters
-# from the plain texts alone, chooses a threshold on such quarters of the validation part, and reports on the test part; here is what it recorded, as the mean of three readers.
+# from plain texts alone, with and without the fresh ones, and chooses a threshold on such quarters of the validation part; here is what it recorded, as the mean of three readers. Look how much the false
+# alarms depend on whose texts a quarter is dealt from: a threshold that was chosen on other people's texts promises less than its second decimal says.
 
 # %%
 from agentlab.lesson import benchmark
@@ -680,7 +681,11 @@ show_table(
             "false alarms a quarter": recorded[f"{mix}false_a_quarter"],
             "found, at one false alarm a quarter": f"{recorded[f'{mix}at_one_false']:.0%}",
         }
-        for texts, mix in (("ordinary ones", "ordinary_"), ("six of ten hard", ""))
+        for texts, mix in (
+            ("ordinary ones", "ordinary_"),
+            ("ordinary ones, test part alone", "test_only_"),
+            ("six of ten hard", ""),
+        )
     ],
     "Recorded by `python -m benchmarks.news`",
 )

@@ -477,3 +477,48 @@ def test_a_message_of_one_piece_again_and_again_is_answered_soon(store, piece):
     began = time.perf_counter()
     assert chat.send(piece * (20_000 // len(piece))).reply
     assert time.perf_counter() - began < 10  # a pattern that tries all lengths took minutes
+
+
+# --- what a customer is told, and what waits ---
+
+
+def test_a_refund_that_failed_is_told_and_a_person_offered(store):
+    chat, [told, over] = talk(store, f"and my refund for W20836? {email('W20836')}", "yes")
+    assert "did not go through" in told.reply
+    assert "on its way" not in told.reply
+    assert chat.state.offer == ""
+    assert over.handed_over
+
+
+def test_what_is_read_back_says_why_a_parcel_is_sent_again_and_where_money_goes(store):
+    _, [turn] = talk(store, f"my parcel W20413 is lost {email('W20413')}")
+    assert "as it counts as lost" in turn.reply
+    _, turns = talk(store, f"cancel W20447 {email('W20447')}", "yes")
+    assert all("by PayPal" in t.reply for t in turns)
+
+
+def test_what_an_unpaid_order_costs_after_a_change_is_told(store):
+    _, turns = talk(store, f"fewer: change W20997, the clear cases, to 1 piece {email('W20997')}", "yes")
+    assert writes(turns) == [("change_items", {"order_id": "W20997", "position": 3, "quantity": 1})]
+    assert all("€619.30" in t.reply for t in turns)
+
+
+def test_the_same_again_is_no_answer_and_is_asked_about(store):
+    wish = "I want to return something of the things that I have"
+    _, turns = talk(store, f"hello {email('W20417')} W20417", wish, wish, wish)
+    assert turns[1].asks not in (None, "intent")
+    assert turns[2].asks == "intent"
+    assert turns[3].asks != "intent"
+
+
+def test_a_named_product_counts_for_more_than_the_one_before(store):
+    _, turns = talk(store, "is the Mirabond Nook 24 in stock?", "and the Halden Vista, is it in stock?", "is it in stock in black?")  # fmt: skip
+    assert "Nook" in turns[0].reply
+    assert all("Halden Vista" in t.reply for t in turns[1:])
+
+
+def test_an_account_is_closed_by_a_person_after_the_order_was_cancelled(store):
+    _, turns = talk(store, f"cancel W20960 first, and then delete my account with all in it {email('W20960')}", "yes")
+    assert not turns[0].handed_over
+    assert [name for name, _ in writes(turns)] == ["cancel_order"]
+    assert turns[1].handed_over
