@@ -18,7 +18,7 @@ from agentlab.toolkit import ToolResult
 CONFIRM, INTENT = "confirm", "intent"  # what may be asked for beside slots
 OUT_OF_SCOPE, NOTHING, DROPPED, MORE = "out_of_scope", "nothing", "dropped", "more"
 REQUEST = re.compile(r"\?|\b(?:i want|i need|i(?:'d| would) like|can you|could you)\b", re.IGNORECASE)
-LONG = 20  # letters of a message that says something of its own
+LONG = 20  # letters of a message that says something of its own; shorter ones answer many questions
 NUMBERS = {  # above ten, where a word is a house number or a sum; smaller ones are also said of pieces ("yes, both of the two")
     **{w: n for n, w in enumerate("eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split(), 11)},
     **{w: 10 * n for n, w in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)},
@@ -115,7 +115,12 @@ class Wish:
         return True
 
 
-def _bare(text: str) -> str:
+def bare(text: str) -> str:
+    """A text without anything but its letters and digits, to be compared.
+
+    >>> bare("W-204 17!")
+    'w20417'
+    """
     return re.sub(r"\W", "", text).lower()
 
 
@@ -151,6 +156,7 @@ class State:
     verifying: bool = False
     tried: list[dict] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    repeats: int = 0  # how often the last message, if it answers nothing, was sent before word for word
     heard: dict[str, Any] = field(default_factory=dict)
     done: list[dict] = field(default_factory=list)
     handed_over: set[str] = field(default_factory=set)
@@ -169,12 +175,6 @@ class State:
     def finish(self) -> None:
         """The wish on top is served."""
         self.last = self.wishes.pop()
-
-    @property
-    def repeats(self) -> int:
-        """How often the last message was sent before, word for word; short ones, which answer many questions, do not count."""
-        last = _bare(self.said[-1]) if self.said else ""
-        return sum(_bare(text) == last for text in self.said[:-1]) if len(last) >= LONG else 0
 
     def goes_nowhere(self, slot: str, has_choices: bool) -> bool:
         """Whether a question that was asked before should not be asked again before it is clear what the customer wants.
@@ -196,9 +196,7 @@ class State:
 
         ``about`` are intents of which one becomes such a wish where none was seen.
         """
-        new = [
-            w for w in self.wishes if w.text and _bare(w.text)[-20:] in _bare(said) and not w.asked and not w.results
-        ]
+        new = [w for w in self.wishes if w.text and bare(w.text)[-20:] in bare(said) and not w.asked and not w.results]
         mine = [w for w in new if wants(w)]
         others = [w for w in new if w not in mine and w.confidence >= self.sure and w.intent not in self.small_talk]
         if not others or not (mine or about):
@@ -217,6 +215,8 @@ class State:
         self.heard = {}
         top, before = self.top, self._snapshot()
         filled = (self._answered(percept) or self._corrects(percept, top)) if top else False
+        again = sum(bare(text) == bare(percept.text) for text in self.said[:-1])
+        self.repeats = again if not filled and len(bare(percept.text)) >= LONG else 0
         if top and self.asks == INTENT and not filled and self.top is top and percept.words and percept.sightings:
             filled, top = True, self._said_again(percept, top)
         fresh = self._wishes_in(percept, filled)

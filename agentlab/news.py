@@ -20,18 +20,14 @@ from pathlib import Path
 from agentlab import corpus
 from agentlab.errors import AgentLabError, DataError, UnknownName
 
-REGISTERS = (
-    "plain",
-    "hard",
-    "fresh",
-    "events",
-)  # says what it means; leaves it to the reader; by other writers; what was placed in the quarter
+# How items are written: says what it means; leaves it to the reader; plain, by other writers; what was placed in the quarter.
+REGISTERS = ("plain", "hard", "fresh", "events")
 PARTS = (
     *corpus.SPLITS,
     "challenge",
     "fresh",
     "events",
-)  # challenge, fresh: hard items and others' that are never learned
+)  # challenge and fresh: hard items and other writers', never learned
 SHARES = {"train": 0.6, "validation": 0.15, "test": 0.25}
 SENTIMENTS = ("positive", "neutral", "negative")
 COLUMNS = ("time", "source", "company", "topic", "sentiment", "story", "text")

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agentlab.decisions import Answer, Ask, Call, Confirm, Decision, HandOver
-from agentlab.dialogue import State, Wish
+from agentlab.dialogue import State, Wish, bare
 from agentlab.perceive import Percept, Slot
 from agentlab.toolkit import WRITE, Retry, Toolbox, ToolResult
 
-SURE = 0.85  # of an intent that stands beside one that calls for a person
+SURE = 0.85  # of an intent that calls for a person, or that stands beside what does
 VERIFIED, CONFIRMED, SAID = "verified", "confirmed", "said"
 
 
@@ -77,7 +77,7 @@ class Policy:
     people: tuple[PersonRule, ...] = ()
     hand_over: str = ""
     confirm_rule: str = ""
-    sure: float = 0.85  # of an intent that calls for a person
+    sure: float = SURE
     reasons: dict[str, dict] = field(default_factory=dict)  # rule number to what is said when it refuses
 
     # --- before anything is decided ---
@@ -137,12 +137,12 @@ class Policy:
 
     def unsaid(self, call: Call, state: State) -> str:
         """The first identifier among the arguments that neither the customer nor a tool has mentioned; empty for none."""
-        known = _bare(" ".join([*state.said[-30:], *(str(v) for v in state.slots.values())]))
+        known = bare(" ".join([*state.said[-30:], *(str(v) for v in state.slots.values())]))
         for wish in state.wishes:
-            known += _bare(str(list(wish.slots.values())) + str(list(wish.results.values())))
+            known += bare(str(list(wish.slots.values())) + str(list(wish.results.values())))
         for name, value in call.arguments.items():
             slot = state.slot_types.get(name, Slot(name))
-            if slot.pattern and isinstance(value, str) and _bare(value.removeprefix(slot.prefix)) not in known:
+            if slot.pattern and isinstance(value, str) and bare(value.removeprefix(slot.prefix)) not in known:
                 return name
         return ""
 
@@ -199,7 +199,3 @@ class Policy:
 def exact(box: Toolbox, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments as the tool will take them, spelled its way and without those left open; raises `Retry`."""
     return {k: v for k, v in box[tool].check(dict(arguments))[1].items() if v is not None}
-
-
-def _bare(text: str) -> str:
-    return re.sub(r"[^0-9a-z@]", "", text.lower())

@@ -3,11 +3,14 @@
 ``python -m benchmarks.news [--seeds 3] [--quarters 100]``
 
 The reader learns from the train part; the alarm threshold is chosen by cost on quarters dealt from the validation part. Every
-figure is for the test part, the challenge part, the texts of three further writers (``fresh``), quarters dealt from these, and the written quarter, which nothing else has
-seen. Quarters are dealt from test and challenge texts, of which six in ten are there to mislead a reader; from ordinary ones, of the
-test part and the fresh (``ordinary``); and from those of the test part alone (``test_only``). ``at_one_false`` is the share found in time where a threshold gives one false alarm a quarter on the quarters for
-reporting themselves: a point of the curve, not what a chosen threshold gets. Floors: VADER's word list, TF-IDF with logistic regression. Peer for the speed: `transformers.pipeline`, which tells the
-sentiment alone. Scaling: one and two Ray workers of one core each.
+figure is for the test part, the challenge part, the texts of three further writers (``fresh``), quarters dealt from these, and the
+written quarter, which nothing else has seen. Quarters are dealt from test and challenge texts, of which six in ten are there to
+mislead a reader; from ordinary ones, of the test part and the fresh (``ordinary``); and from those of the test part alone
+(``test_only``). ``at_one_false`` is the share found in time where a threshold gives one false alarm a quarter on the quarters for
+reporting themselves: a point of the curve, not what a chosen threshold gets.
+
+Floors: VADER's word list, TF-IDF with logistic regression. Peer for the speed: `transformers.pipeline`, which tells the sentiment
+alone. Scaling: one and two Ray workers of one core each.
 """
 
 from __future__ import annotations

@@ -511,6 +511,17 @@ def test_the_same_again_is_no_answer_and_is_asked_about(store):
     assert turns[3].asks != "intent"
 
 
+def test_the_same_answer_to_another_question_is_an_answer(store):
+    said = "we just do not need it any more"
+    _, turns = talk(
+        store, f"I want to return the ink of W20732, it is unopened {email('W20732')}", said, "yes",
+        "I also want to return the copper case of W20732", said, "no, it is still sealed", "yes",
+    )  # fmt: skip
+    assert [t.asks for t in turns].count("reason") == 2
+    assert "intent" not in [t.asks for t in turns]
+    assert len(writes(turns)) == 2
+
+
 def test_a_named_product_counts_for_more_than_the_one_before(store):
     _, turns = talk(store, "is the Mirabond Nook 24 in stock?", "and the Halden Vista, is it in stock?", "is it in stock in black?")  # fmt: skip
     assert "Nook" in turns[0].reply
