@@ -21,7 +21,7 @@ def pool():
 @pytest.fixture(scope="module")
 def counted(pool):
     told = stream.true_labels(pool)
-    return [stream.count(stream.simulate(pool, seed), told) for seed in range(16)]
+    return [stream.count(stream.simulate(pool, seed), told) for seed in range(32)]
 
 
 def item(text="Halvern sells less", company="HLVN", topic="sales", sentiment="negative", hour=0.0, story=""):
@@ -270,10 +270,10 @@ def test_dearer_false_alarms_never_lower_the_threshold(counted):
 
 
 def test_with_true_labels_nine_of_ten_surges_are_found_and_at_most_one_alarm_a_quarter_is_false(counted):
-    chosen = watch.cheapest(watch.sweep(counted[:8], (10, 12, 13, 14, 16), watch.Costs()))
-    held_out = watch.sweep(counted[8:], (chosen.threshold,), watch.Costs())[0].figures
-    assert held_out["in_time"] >= 0.85  # 48 surges: 0.9 give or take 0.04
-    assert held_out["false_a_quarter"] <= 1.5
+    chosen = watch.cheapest(watch.sweep(counted[:16], (10, 12, 13, 14, 16), watch.Costs()))
+    held_out = watch.sweep(counted[16:], (chosen.threshold,), watch.Costs())[0].figures
+    assert held_out["in_time"] >= 0.88  # 96 surges: 0.94 give or take 0.03
+    assert held_out["false_a_quarter"] <= 1
 
 
 def test_readings_dealt_to_the_wrong_texts_find_next_to_nothing(pool):
