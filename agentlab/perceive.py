@@ -41,7 +41,7 @@ NEGATED = re.compile(
     re.IGNORECASE,
 )
 DENIED = re.compile(
-    r"\b(?:not|instead of|rather than|no longer|keep(?:ing)?)\s+(?:the |a |my )?\w+(?: gold| grey| gray| blue| green| red)?|\b\w+ (?:one )?(?:stays|is fine|can stay)\b",
+    r"\b(?:not|instead of|rather than|no longer|keep(?:ing)?)\s+(?:the |a |my )?\w+(?: gold| grey| gray| blue| green| red)?|\b\w+ (?:one )?(?:stays|is fine|can stay|I(?:['’]ll| will)? keep)\b",
     re.IGNORECASE,
 )
 ORDINALS = {"first": 0, "second": 1, "third": 2, "fourth": 3, "1st": 0, "2nd": 1, "3rd": 2, "former": 0, "latter": -1}

@@ -868,7 +868,7 @@ def read_address(text: str) -> dict[str, str] | None:
     if not match:
         return None
     street = re.split(r"[?!]\s+|(?<=[0-9])\.\s+|(?<=[a-z]{4})\.\s+", match["street"])[-1]
-    street = re.split(r"\b(?:to|is|at|address|new flat|instead|for)\b[: ]*|\b(?:be|live|stay|deliver|it) in\b", street, flags=re.IGNORECASE)[-1].strip(" :,.-")  # fmt: skip
+    street = re.split(r"\b(?:to|is|it['’]?s|that['’]?s|at|address|new flat|instead|for)\b[: ]*|\b(?:be|live|stay|deliver|it) in\b", street, flags=re.IGNORECASE)[-1].strip(" :,.-")  # fmt: skip
     city = re.split(r"\s+(?:instead|please|thanks|thank|and|is|not|for|because|as|since|if|from)\b", match["city"], flags=re.IGNORECASE)[0].strip()  # fmt: skip
     an_order = re.fullmatch(r"(?:W|#|no\.?)?\s*\d{5}", street, re.IGNORECASE)
     if not street or not city or an_order:

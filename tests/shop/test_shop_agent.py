@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from agentlab.corpus import data_folder, read_yaml
 from agentlab.language import Scripted
+from agentlab.perceive import choose_among, read_slots
 from agentlab.shop.agent import read_address, read_quantity, rehearse, shop_agent, shop_domain
 from agentlab.shop.desk import Session
 from agentlab.shop.models import Customer, Order
@@ -533,3 +534,24 @@ def test_an_account_is_closed_by_a_person_after_the_order_was_cancelled(store):
     assert not turns[0].handed_over
     assert [name for name, _ in writes(turns)] == ["cancel_order"]
     assert turns[1].handed_over
+
+
+def test_a_postcode_before_a_town_is_no_order(store):
+    _, turns = talk(
+        store, f"send W20934 to another address: Lemmikinpolku 3, 20520 Turku. {email('W20934')}",
+        "Wait, not 3. It's Lemmikinpolku 13, 20520 Turku.", "yes",
+    )  # fmt: skip
+    assert not any("W20520" in t.reply for t in turns)
+    [(name, arguments)] = writes(turns)
+    assert name == "change_address"
+    assert (arguments["street"], arguments["postcode"], arguments["city"]) == ("Lemmikinpolku 13", "20520", "Turku")
+
+
+@pytest.mark.parametrize("text", ["20417", "20417 please", "it is 20417 Thanks a lot", "order 20417 Berlin"])
+def test_a_number_alone_may_be_an_order(text):
+    assert read_slots(text, shop_domain().slots, ("order_id",))[0]["order_id"] == "W20417"
+
+
+def test_what_is_kept_is_not_what_is_chosen():
+    choices = {"W20412 (black speaker)": "W20412", "W20411 (moss speaker)": "W20411"}
+    assert choose_among("It's the moss green one that should go, the black one I keep.", choices) == (True, "W20411")
