@@ -202,10 +202,6 @@ def make_step(prompt: list[int], script: list[int], end: int, rng, size: int):
         nonlocal ended, calls
         calls += 1
         expect(calls <= 3 * len(script), f"Your loop has asked the model {calls} times for at most {len(script)} tokens and is not done. Is the new token added each time?")  # fmt: skip
-        expect(
-            not ended,
-            "You ask the model again after its end token. Stop there: break leaves the loop, continue does not.",
-        )
         given = [int(x) for x in (ids.flatten() if hasattr(ids, "flatten") else as_list(ids, "What step gets"))]
         new = given[len(prompt) :]
         if given[: len(prompt)] != prompt:
@@ -219,6 +215,7 @@ def make_step(prompt: list[int], script: list[int], end: int, rng, size: int):
                 f"After {prompt + script[:n]} the largest logit is at {script[n : n + 1]}, and you went on with {new[n]}. "
                 "Greedy always takes the largest: no sampling, no second best, and nothing after the end."
             )
+        expect(not ended, "You ask the model again after its end token. Stop there: break leaves the loop, continue does not.")  # fmt: skip
         if len(new) == len(script):
             raise Wrong("Your loop goes on when it should have stopped: at `end`, or after max_tokens new tokens.")
         logits = rng.normal(-5, 0.1, size)
@@ -316,7 +313,8 @@ def draw_heats(rng):
     masked = some()
     masked[rng.integers(0, v, 2)] = -np.inf
     ties = some()
-    ties[rng.choice(v, 2, replace=False)] = ties.max() + 1
+    two = rng.choice(v, 2, replace=False)
+    ties[two] = np.delete(ties, two).max() + 1  # the others keep some of the mass at temperature 1
     return [
         (float32(z), heat)
         for z, heat in [

@@ -268,10 +268,14 @@ NEGATIVE_SLIPS: dict[str, Callable] = {
 def check_hard_negatives(answer) -> None:
     rng = random.Random()
     for _ in range(ROUNDS):
-        scores = rng.sample([x / 40 for x in range(40)], 10)
-        best = sorted(range(10), key=lambda n: -scores[n])
-        right, k = {best[0], best[2], best[9]}, 4
-        truth = [best[1], best[3], best[4], best[5]]
+        k = 4
+        while True:  # until the first in the list are not the hardest by chance
+            scores = rng.sample([x / 40 for x in range(40)], 10)
+            best = sorted(range(10), key=lambda n: -scores[n])
+            right = {best[0], best[2], best[9]}
+            truth = [best[1], best[3], best[4], best[5]]
+            if set(in_order_of_place(scores, right, k)) not in ({*truth}, {*easiest(scores, right, k)}):
+                break
         theirs = places(answer(list(scores), set(right), k), "The answer")
         if theirs == truth:
             continue

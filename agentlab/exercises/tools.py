@@ -879,13 +879,8 @@ def make_tools_with_bugs(orders, bugs=tuple(BUGS)):
 
 def check_make_tools(answer) -> str:
     orders = {
-        f"W{random.randint(10000, 99999)}": {
-            "status": "shipped",
-            "paid": 5990,
-            "refunded": 0,
-            "card": CARD,
-        }
-        for _ in range(3)
+        f"W{number}": {"status": "shipped", "paid": 5990, "refunded": 0, "card": CARD}
+        for number in random.sample(range(10000, 100000), 3)
     }
     first = next(iter(orders))
     with answer.may_raise(ToolDefinitionError):
