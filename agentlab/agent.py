@@ -335,6 +335,9 @@ class Conversation:
         if state.top.person is not None:
             return state.top.person
         decision = policy.check(self.agent.planner.propose(self._context(world, turn)), state, self.box)
+        if isinstance(decision, Confirm) and state.top.declined == {"tool": decision.tool, "arguments": decision.arguments}:  # fmt: skip
+            facts = self.agent.domain.small_talk.get(DROPPED, {})
+            return Answer(str(facts.get("situation", DROPPED)), dict(facts), reason="The customer has just said no to exactly this.")  # fmt: skip
         if isinstance(decision, Ask | Confirm):
             return self._asked_too_often(decision) or decision
         return decision

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentlab.perceive import ASIDE, DROP, Percept, Sighting, Slot, choose_among
+from agentlab.perceive import ASIDE, CURT, DROP, Percept, Sighting, Slot, choose_among, mentions
 from agentlab.toolkit import ToolResult
 
 CONFIRM, INTENT = "confirm", "intent"  # what may be asked for beside slots
@@ -60,6 +60,7 @@ class Wish:
     excluded: set[str] = field(default_factory=set)
     other: bool = False
     pending: dict[str, Any] | None = None
+    declined: dict[str, Any] | None = None  # the WRITE that was read back last and got a no
     consent: dict[str, Any] | None = None
     plan: dict[str, Any] | None = None
     filled: set[str] = field(default_factory=set)
@@ -159,6 +160,9 @@ class State:
     repeats: int = 0  # how often the last message, if it answers nothing, was sent before word for word
     heard: dict[str, Any] = field(default_factory=dict)
     done: list[dict] = field(default_factory=list)
+    stands: dict[Any, dict] = field(
+        default_factory=dict
+    )  # what was told of a thing before a rule refused it: no longer open to change
     handed_over: set[str] = field(default_factory=set)
     misunderstood: int = 0
     stuck: int = 0
@@ -253,10 +257,13 @@ class State:
     def _answered(self, percept: Percept) -> bool:
         """Whether the message answers what was asked last; takes the answer in."""
         top = self.top
-        if percept.drop and percept.answer != "yes":
-            if percept.words > 5 and any(
-                s.intent == top.intent and s.confidence >= self.sure for s in percept.sightings
-            ):
+        if top.pending and self.asks == CONFIRM and percept.answer != "no" and self._urges(top, percept):
+            top.consent = top.pending
+            return True
+        chooses = bool(self.choices) and not DROP.search(percept.text) and choose_among(percept.text, self.choices)[0]
+        if percept.drop and percept.answer != "yes" and not chooses:
+            same = any(s.intent == top.intent and s.confidence >= self.sure for s in percept.sightings)
+            if (percept.words > 5 and same) or self._changes(top, percept):
                 top.revise(percept.text)  # not that one, but this one
             else:
                 self._drop()
@@ -276,8 +283,10 @@ class State:
         """A yes or no to what was read back; both also count later, as long as nothing else was asked."""
         if self.asks not in (None, CONFIRM):
             return False
-        corrects = any(k in percept.slots and percept.slots[k] != v for k, v in top.pending["arguments"].items())
-        if percept.answer == "yes" and not percept.hedged and not corrects:
+        corrects = self._changes(top, percept)
+        named = top.pending["arguments"]
+        restated = bool(percept.slots) and all(named.get(k) == v for k, v in percept.slots.items())  # "yes, just one"
+        if percept.answer == "yes" and (restated or not percept.hedged) and not corrects:
             if top.agrees_with(percept.text):
                 top.consent = top.pending
                 return True
@@ -294,7 +303,12 @@ class State:
             ):
                 self._drop()
             else:
+                top.declined = top.pending
                 top.revise(percept.text)
+                self._take_instead(top, percept)
+            return True
+        if percept.answer == "yes" and percept.words <= CURT and not percept.slots and "?" not in percept.text:
+            top.revise(percept.text)  # "yes, just one of them": the same, with something else about it
             return True
         if other:
             self._other(top)
@@ -312,6 +326,28 @@ class State:
             top.revise(percept.text)  # "could you take yellow instead?"
             return True
         return False
+
+    def _changes(self, top: Wish, percept: Percept) -> bool:
+        """Whether a message holds another value for what was read back."""
+        known = top.pending["arguments"] if top.pending else {}
+        return any(k in percept.slots and percept.slots[k] != v for k, v in known.items())
+
+    def _take_instead(self, top: Wish, percept: Percept) -> None:
+        """The one other order or the like that a refusal names: "wrong number! W20924 it is, the kettles in W20954 I do want"."""
+        for name, value in top.declined["arguments"].items():
+            slot = self.slot_types.get(name)
+            if slot is not None and slot.pattern:
+                others = {v for v, _ in mentions(percept.text, slot)} - {value}
+                if len(others) == 1:
+                    percept.slots[name] = others.pop()
+
+    def _urges(self, top: Wish, percept: Percept) -> bool:
+        """Whether a short message asks for exactly what was read back, in its own word: "right, please cancel it"."""
+        verb = re.escape(top.pending["tool"].split("_")[0])
+        asked = re.search(rf"(?:^|\b(?:please|then|so|and|yes|right|correct|ok|okay)\b|[.,!])[ ,]*(?:please )?{verb}(?: (?:it|them|this|the (?:whole )?order))?\b(?! that\b)", percept.text, re.IGNORECASE)  # fmt: skip
+        against = re.search(r"\?|\b(?:no|not|never|but|except|only|instead)\b|n['’]t\b", percept.text, re.IGNORECASE)
+        named = any(top.slots.get(k) != v for k, v in percept.slots.items())
+        return bool(asked) and not against and not named and percept.words <= CURT and top.agrees_with(percept.text)
 
     def _drop(self) -> None:
         self.last = self.wishes.pop()
@@ -398,6 +434,11 @@ class State:
         if (dropped or percept.answer == "no") and not REQUEST.search(DROP.sub(" ", percept.text)):
             free = self.top is None or self.top.intent == DROPPED
             surely = [s for s in percept.sightings if free and s.confidence >= 0.9]
+            if filled and self.top is not None and self.top.declined and percept.words > 5:
+                instead = [s for s in percept.sightings if s.confidence >= 0.9 and s.intent not in (self.top.intent, *self.small_talk)]  # fmt: skip
+                if instead:  # "no, only one strap of it": another wish in place of the one that was read back
+                    self.last = self.wishes.pop()
+                    return instead[:1]
             if percept.words < 6 or (filled and not dropped):  # after a refusal: "not that, then cancel it"
                 instead = self.refused and not DROP.search(percept.text) and INSTEAD.search(percept.text)
                 return [s for s in surely if instead and self._is_another(s)]

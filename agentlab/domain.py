@@ -104,7 +104,7 @@ class Domain:
         """The value of a slot that was not said, a `Decision` that leads to it, or None."""
         return state.slots.get(slot)
 
-    def arguments(self, tool: str, names: Iterable[str], wish: Wish) -> dict[str, Any]:
+    def arguments(self, tool: str, names: Iterable[str], wish: Wish, state: State) -> dict[str, Any]:
         """The arguments of a tool out of a wish's slots."""
         return {name: wish.slots[name] for name in names if name in wish.slots}
 

@@ -44,6 +44,13 @@ DENIED = re.compile(
     r"\b(?:not|instead of|rather than|no longer|keep(?:ing)?)\s+(?:the |a |my )?\w+(?: gold| grey| gray| blue| green| red)?|\b\w+ (?:one )?(?:stays|is fine|can stay|I(?:['’]ll| will)? keep)\b",
     re.IGNORECASE,
 )
+NOT_THAT = re.compile(
+    r"\b(?:not|instead of|rather than|wasn'?t|isn'?t)\s+(?:for |the |order |number |#)*$", re.IGNORECASE
+)
+TAKEN_BACK = re.compile(  # W20723, no wait, W20732
+    r"\S+[\s,.;:–—-]*\b(?:no[,.]? wait|wait[,.]? no|no[,.]? sorry|sorry[,.]? (?:no|i mean\w*)|i meant?|correction|oops|scratch that)\b",
+    re.IGNORECASE,
+)
 ORDINALS = {"first": 0, "second": 1, "third": 2, "fourth": 3, "1st": 0, "2nd": 1, "3rd": 2, "former": 0, "latter": -1}
 NUMBERS = {word: str(n) for n, word in enumerate("zero one two three four five six seven eight nine ten".split())}
 WORD = re.compile(r"\w+(?:['’]\w+)?")
@@ -55,6 +62,7 @@ LIKELY, ASKING = 0.1, 0.88  # of a part's intent: in the whole message, or else 
 ASIDE = re.compile(
     r"\b(?:by the way|btw|another (?:thing|question)|something else|one more (?:thing|question))\b", re.IGNORECASE
 )
+MOST_PARTS = 6  # of a message that are read by themselves
 QUESTION = 0.65  # of the intent of a part that is a question
 REQUESTS = re.compile(
     r"\?\s*$|\b(?:i|we)(?:['’]d| would|(?: only| just| really| also)? (?:wish|want|need|think))\b|\b(?:can|could|may|will|would|shall) (?:you|u|i|we|it|they)\b|\b(?:please|pls|plz|kindly) \w|\btell me\b|\bhow (?:do|does|can)\b",
@@ -152,15 +160,9 @@ def read_slots(
     for name, slot in slots.items():
         if slot.shy and name not in asked and not (slot.cue and re.search(slot.cue, text, re.IGNORECASE)):
             continue
-        for value, start in _mentions(text, slot):
-            if (
-                re.search(
-                    r"\b(?:not|instead of|rather than|wasn'?t|isn'?t)\s+(?:for |the |order |number |#)*$",
-                    text[:start],
-                    re.IGNORECASE,
-                )
-                and slot.pattern
-            ):
+        for value, start in mentions(text, slot):
+            called_wrong = NOT_THAT.search(text[:start]) or TAKEN_BACK.match(text[start:])
+            if called_wrong and slot.pattern:
                 denied.setdefault(name, []).append(value)
             else:
                 found[name] = value
@@ -169,7 +171,7 @@ def read_slots(
     return found, denied
 
 
-def _mentions(text: str, slot: Slot) -> list[tuple[Any, int]]:
+def mentions(text: str, slot: Slot) -> list[tuple[Any, int]]:
     """Each value of a slot in a text with its place."""
     if slot.pattern:
         hits = _compiled(slot.pattern).finditer(text)
@@ -225,7 +227,7 @@ def clean(text: object) -> str:
 
 
 SPELT = re.compile(r"\b(?:[^\W\d_][-.]){3,}[^\W\d_]\b")  # c-a-n-c-e-l
-LEET = re.compile(r"\b(?=[a-z0-9@$]*[a-z])(?=[a-z0-9@$]*[0134@$])[a-z0-9@$]{3,}\b")
+LEET = re.compile(r"\b(?!\d+(?:st|nd|rd|th)\b)(?=[a-z0-9@$]*[a-z])(?=[a-z0-9@$]*[0134@$])[a-z0-9@$]{3,}\b")
 LETTERS = str.maketrans("0134@$", "oieaas")
 
 
@@ -278,7 +280,7 @@ def segments(text: str) -> list[str]:
             parts[-1] += f" {part}"
         else:
             parts.append(part)
-    return parts[:6]
+    return parts
 
 
 class Perceiver:
@@ -359,6 +361,7 @@ class Perceiver:
         parts = [p for p in segments(text) if not DROP.search(p)]
         if parts and DROP.search(text):
             text = " ".join(parts)  # what is left after "never mind"
+        parts = parts[:MOST_PARTS]
         parts = [p for p in parts if content_words(p, read_slots(p, self.slots, asked)[0])] if len(parts) > 1 else []
         whole, *rest = self.understand([text or " ", *parts])
         seen = [self._sighting(t, u, asked) for t, u in zip(parts, rest, strict=True)]
@@ -383,7 +386,7 @@ class Perceiver:
         """One wish for each of the orders or the like that a message names: "cancel W20404 and W20405"."""
         for name, slot in self.slots.items():
             if slot.shared and slot.prefix and not read_slots(mine.text, {name: slot})[1]:
-                values = list(dict.fromkeys(value for value, _ in _mentions(mine.text, slot)))
+                values = list(dict.fromkeys(value for value, _ in mentions(mine.text, slot)))
                 if 1 < len(values) <= 3 and re.search(r"\band\b|,|&", mine.text):
                     return tuple(
                         Sighting(mine.intent, mine.confidence, mine.text, mine.slots | {name: v}) for v in values

@@ -73,7 +73,7 @@ class RulePlanner:
         tool = step.removesuffix("()")
         if tool in wish.results:
             return None
-        arguments = context.domain.arguments(tool, context.box[tool].arguments.model_fields, wish)
+        arguments = context.domain.arguments(tool, context.box[tool].arguments.model_fields, wish, context.state)
         return Call(tool, arguments, reason=f"A step of {wish.intent}.", confidence=round(wish.confidence, 3))
 
     def _slot(self, step: str, wish: Wish, context: Context) -> Decision | None:

@@ -170,8 +170,8 @@ class Leaky:
 class Deaf:
     """A domain that takes an order's number from the words with which a wish began."""
 
-    def arguments(self, tool: str, names: Iterable[str], wish: Wish) -> dict[str, Any]:
-        found = super().arguments(tool, names, wish)
+    def arguments(self, tool: str, names: Iterable[str], wish: Wish, state: State) -> dict[str, Any]:
+        found = super().arguments(tool, names, wish, state)
         first = re.search(r"\bW\d{5}\b", wish.text)
         return found | {"order_id": first[0]} if first and "order_id" in found else found
 

@@ -24,7 +24,7 @@ from agentlab.dialogue import OUT_OF_SCOPE, State, Wish
 from agentlab.domain import Domain, rule_in
 from agentlab.knowledge import KNOWS, Article, load_articles, rank
 from agentlab.language import LanguageModel
-from agentlab.perceive import DENIED
+from agentlab.perceive import DENIED, read_slots
 from agentlab.shop import replies
 from agentlab.shop.contact import REASONS
 from agentlab.shop.desk import Session
@@ -60,7 +60,8 @@ SHAPES = {  # of postcodes that only one country has
     r"[0-9]{4} ?[A-Z]{2}": "NL", r"[0-9]{4}-[0-9]{3}": "PT", r"[0-9]{2}-[0-9]{3}": "PL", r"LV-[0-9]{4}": "LV", r"LT-[0-9]{5}": "LT",
     r"[A-Z]{3} [0-9]{4}": "MT", r"[A-Z][0-9]{2} ?[0-9A-Z]{4}": "IE", r"[A-Z]{1,2}[0-9][0-9A-Z]? ?[0-9][A-Z]{2}": "GB", r"L-[0-9]{4}": "LU",
 }  # fmt: skip
-NUMBER = r"(?:a )?([1-9](?! ?(?:m|cm|mm|inch|gb|tb|w|l|eur|euros?|%)\b|[.,:]\d)|single|one|two|three|four|five|six|seven|eight|nine|ten)"
+UNIT = r"(?:m|cm|mm|met(?:er|re)s?|inch(?:es)?|gb|tb|w|watts?|l|lit(?:er|re)s?|kg|g|ml|volts?|ports?|years?|months?|weeks?|days?|hours?|minutes?|times|eur|euros?)"
+NUMBER = rf"(?:a )?(?:(?!\w+[ -]{UNIT}\b)([1-9](?!{UNIT}\b| ?%|[.,:]\d)|single|one|two|three|four|five|six|seven|eight|nine|ten))"
 WHOLE = {word: n for n, word in enumerate("five six seven eight nine ten eleven twelve thirteen fourteen fifteen twenty".split(), 5)} | {"twenty": 20}  # fmt: skip
 PIECES = {word: n for n, word in enumerate("zero one two three four five six seven eight nine ten".split())} | {
     "single": 1
@@ -72,15 +73,20 @@ QUANTITIES = (  # how a customer says how many pieces, the surest first
     rf"\b{NUMBER}\b[^.,;!?]{{0,30}},? (?:and )?not {NUMBER}\b",
     rf"\b(?:reduc|lower|chang|cut|correct)\w*\b[^.;!?]{{0,50}}\bto {NUMBER}\b(?! ?(?:box|pack)\w*\b)",
     rf"\b{NUMBER}\b(?: \w+)? (?:go(?:es)?|comes?|are (?:going|coming)) back\b",
+    rf"\b{NUMBER} others?\b[^.,;!?]{{0,40}}\b(?:go|goes|going|come|sent|send|return\w*|be)\b",
     rf"\b(?:the|those|these|just|only) {NUMBER}\W*$",
     rf"\b(?:send|return|exchange|swap|swop|change|replace|give|bring)\s+(?:back\s+)?(?:just |only )?{NUMBER}\b(?! (?:item|thing|order|article)s?\b)",
-    rf"\b(?:make (?:it|that|them)|(?:change|reduce|lower)\w*(?: (?:it|that|them|the number))? to|down to|only|just|keep|leave)\s+(?:want |need )?{NUMBER}\b",
+    rf"\b(?:make (?:it|that|them)|(?:change|reduce|lower)\w*(?: (?:it|that|them|the number))? to|down to|(?<!\bare )(?<!['’]re )(?<!\bam )(?:only|just)|keep|leave)\s+(?:want |need )?{NUMBER}\b",
     rf"\b{NUMBER}\b(?: (?:will|should|shall|may|must|can))? (?:is enough|are enough|be enough|is plenty|stays?|remains?|will do|suffices?)\b",
     rf"\b{NUMBER}\b(?:[^.,;:!?0-9]|W\d{{5}}){{0,60}}\b(?:is enough|are enough|should stay|will do|suffices?|instead of|insted of|in place of|rather than) (?:the )?{NUMBER}\b",
     rf"\b{NUMBER}\b[^.,;!?]{{0,30}}\b(?:is enough|are enough|should stay|will do|suffices?|instead of|insted of|in place of|rather than)\b",
     rf"(?<!n['’]t )(?<!not )\b(?:want|need)\s+{NUMBER}\b(?! (?:different|colou?rs|sizes|things)\b)",
     rf"\b(?:all )?{NUMBER} (?:of (?:them|these|those)|pieces?)\b|\ball {NUMBER}\b",
 )
+ENOUGH = re.compile(
+    rf"\b{NUMBER}\b(?: \w+){{0,3}} (?:is|are|be|will be) (?:enough|plenty|too many)\b|\b(?:make|leave|keep) (?:it|that|them) (?:at )?{NUMBER}\b",
+    re.IGNORECASE,
+)  # fewer pieces are wanted, not none
 NAME = r"[A-ZÀ-Ž][\w'’.-]+(?: [A-ZÀ-Ž][\w'’.-]+){1,2}"
 BEFORE_ADDRESS = re.compile(rf"(?:^|[:.?!]\s+|\b[Tt]o )({NAME}),\s*$")
 STREET = re.compile(  # a street and number by themselves: 40 Kelston Row, Kerkstraat 12a
@@ -103,7 +109,7 @@ AGAIN = re.compile(
 )  # a wish to have a parcel sent once more
 COUPON = re.compile(r"\b(?:coupon|voucher)", re.IGNORECASE)
 AMENDS = re.compile(
-    r"coupon|voucher|compensat|goodwill|gesture|discount|money off|amends|apolog|make (?:it |this )?up|for (?:the|my|our|all this|this) (?:trouble|inconvenience|wait|delay)|[€$]|\beur|something (?:back|off|in return)",
+    r"coupon|voucher|compensat|goodwill|gesture|discount|money off|amends|apolog|birthday|anniversary|bonus|loyal|knock (?:off|down)|\d ?%|per ?cent|make (?:it |this )?up|for (?:the|my|our|all this|this) (?:trouble|inconvenience|wait|delay)|[€$]|\beur|something (?:back|off|in return)",
     re.IGNORECASE,
 )  # a wish for something in return
 FEWER = re.compile(rf"\b(?:take|remove|drop|delete)\s+{NUMBER}\b", re.IGNORECASE)  # by how many
@@ -121,6 +127,7 @@ NOT_THERE = re.compile(
 OWN_MISTAKE = re.compile(
     r"\b(?:i|we) (?:\w+ )?(?:ordered|bought|chose|picked|took|clicked)(?: on)? (?:(?:the|a|an|it|them|this|that) )?wrong\b"
     r"|\b(?:i|we) (?:\w+ )?(?:ordered|bought|chose|picked|took)\b[^.!?,;]{0,40}\bby (?:mistake|accident)\b"
+    r"|\b(?:nothing|not anything)(?: is|['’]s)? (?:the matter|wrong) with (?:it|them|that|those|any)\b|\b(?:more|fewer) (?:\w+ )?than (?:i|we) need"
     r"|(?<!not )(?<!n't )(?<!n’t )\bmy (?:own )?(?:fault|mistake|error)\b|\b(?:chose|picked|ordered) (?:it|them) myself\b",
     re.IGNORECASE,
 )  # the customer's own: nothing is wrong with what was sent
@@ -143,6 +150,10 @@ SUGGEST = re.compile(
 GOES_WITH = re.compile(r"\b(?:what|anything|something)\b.{0,30}\bgo(?:es)? (?:well |along )?with\b", re.IGNORECASE)
 LONGEST_WISH = 120  # characters of a wish that the recommender reads
 REMOVE = re.compile(r"\b(?:take|remove|drop|delete|leave)\b.{0,60}\b(?:out|off|from)\b|\bremove\b", re.IGNORECASE)
+MOST = re.compile(
+    r"\b(?:under|below|up to|at most|max(?:imum|\.)?(?: of)?|less than|(?:not|n['’]t|no)(?: \w+)? more than|budget(?: is|['’]s| of|:)?|cheaper than) (?:€ ?)?(\d{2,4})\b",
+    re.IGNORECASE,
+)  # what something may cost, in euros
 GENERIC = frozenset(
     "order item thing parcel package it one this that my the a an for with and of in pro new from i to want you is".split()
 )
@@ -262,6 +273,8 @@ class ShopDomain(Domain):
             number := re.search(r"(?<![\w@#.,€-])(?<![€\d] )[0-9]{3,4}(?! ?\d|[\w@-]|[.,]\d| [A-Z]{2}\b)", text)
         ):
             found["postcode"] = number[0]
+        if len({value for _, value in self._opened_parts(text)}) > 1:
+            found |= {"opened": None, "opened_apart": True}  # of two things each another
         if (quantity := read_quantity(text, "quantity" in asked)) is not None:
             found["quantity"] = quantity
         if (
@@ -292,7 +305,7 @@ class ShopDomain(Domain):
         if self.recommends and named is None and wish.confidence < 0.8 and GOES_WITH.search(wish.text):
             wish.intent = "recommendation"  # "what would go with my camera?" is about no order
             wish.slots["query"] = self._query(wish, state) or wish.text[:190]
-            return Call("search_products", self.arguments("search_products", ("query",), wish), reason="A suggestion is wanted.")  # fmt: skip
+            return Call("search_products", self.arguments("search_products", ("query",), wish, state), reason="A suggestion is wanted.")  # fmt: skip
         if wish.intent == "complaint":
             return named  # one may also be about no order at all
         if named in wish.excluded or (wish.other and state.last and named == state.last.slots.get("order_id")):
@@ -327,20 +340,21 @@ class ShopDomain(Domain):
         for order in orders:
             if order["order_id"] not in seen:
                 return Call("find_order", {"order_id": order["order_id"]}, reason="What tells these orders apart?")
-        labels = {_order_label(seen[o["order_id"]]): o["order_id"] for o in orders}
         words = _product_words(wish) | _words(_without_denied(wish.newest))
-        fitting = _best(list(labels), words, str, need=True)
+        held = {o["order_id"]: f"{replies.day(o['placed_on'], SAMPLE_DAY)} {' '.join(map(item_label, seen[o['order_id']]['items']))}" for o in orders}  # fmt: skip
+        fitting = _best(list(held), words, held.get, need=True)
         if len(fitting) == 1:
-            return labels[fitting[0]]
+            return fitting[0]
+        labels = {_order_label(seen[o["order_id"]]): o["order_id"] for o in orders}
         return Ask("order_id", choices=labels, reason=f"{len(orders)} orders fit.")
 
     def _position(self, wish: Wish, state: State) -> Any:
         items = wish.results["find_order"]["items"]
         if len(items) == 1:
             return 1
-        if len(named := _named(items, wish.newest or wish.text)) > 1:
-            return self._each(wish, state, named)
         for text in filter(None, (wish.newest, wish.text)):  # the newest words count
+            if len(named := _named(items, text)) > 1:
+                return self._each(wish, state, named)
             fitting = _best(items, _words(_without_denied(text)), item_label, need=True)
             if len(fitting) == 1:
                 return fitting[0]["position"]
@@ -464,7 +478,19 @@ class ShopDomain(Domain):
         return None
 
     def _opened(self, wish: Wish, state: State) -> Any:
-        return True if wish.slots.get("reason") in ("faulty", "damaged") else None
+        if wish.slots.get("reason") in ("faulty", "damaged"):
+            return True
+        own = _words(item_label(self._item(wish)))
+        for part, value in (row for text in state.said[-4:] for row in self._opened_parts(text)):
+            if _shared(own, _words(part)):
+                return value
+        return None
+
+    def _opened_parts(self, text: str) -> list[tuple[str, bool]]:
+        """The parts of a text that say whether something was opened: the brushes are opened, the lamp is sealed."""
+        words = {"opened": replace(self.slots["opened"], told={}, shy=False)}
+        parts = [(p, read_slots(p, words)[0].get("opened")) for p in re.split(r"[,;.!?]|\b(?:and|but|while)\b", text)]
+        return [(p, value) for p, value in parts if value is not None]
 
     def _reason(self, wish: Wish, state: State) -> Any:
         """Another colour or size for something that is in order: the customer changed their mind."""
@@ -519,18 +545,20 @@ class ShopDomain(Domain):
         words = [w for w in re.findall(r"[\w-]+", wish.text) if w.lower() not in GENERIC]
         return " ".join(words)[:190] or None
 
-    def arguments(self, tool: str, names: Iterable[str], wish: Wish) -> dict[str, Any]:
+    def arguments(self, tool: str, names: Iterable[str], wish: Wish, state: State) -> dict[str, Any]:
         """An address is one slot and several arguments; where no country is named, it is that of the order."""
-        found = super().arguments(tool, names, wish)
+        found = super().arguments(tool, names, wish, state)
         if tool == "recommend_products":
             said = "".join(filter(str.isprintable, " ".join(wish.text.split())))
             found |= {"wish": said[:LONGEST_WISH], **self._suggested_for(wish)}
         if tool == "search_products" and self.recommends and SUGGEST.search(wish.text) and (own := own_words(wish.text)):  # fmt: skip
             found |= {"query": " ".join(own)[:190], "top": 10}  # what the suggestion should go with
-        if tool in ("search_products", "recommend_products") and (most := re.search(r"\b(?:under|below|up to|at most|max\w*|less than) (?:€ ?)?(\d{2,4})\b", wish.text, re.IGNORECASE)):  # fmt: skip
+        if tool in ("search_products", "recommend_products") and (most := MOST.search(wish.text)):
             found["max_price_cents"] = 100 * int(most[1])
         if tool in ("return_item", "exchange_item") and found.get("quantity", 1) > self._item(wish)["quantity"]:
             del found["quantity"]  # "both of them" may be what is in one package
+        if tool in ("return_item", "exchange_item"):
+            found |= state.stands.get((found.get("order_id"), found.get("position")), {})
         if tool == "change_address":
             country = wish.results["find_order"]["ship_to"]["country"]
             found = {"order_id": wish.slots["order_id"], "country": country, **wish.slots["address"]}
@@ -612,6 +640,9 @@ class ShopDomain(Domain):
             wish.results.setdefault("seen", {})[order["order_id"]] = wish.results.pop("find_order")
             return None
         unpacked = order["status"] in ("processing", "waiting_for_payment")
+        if wish.intent == "cancel_order" and unpacked and ENOUGH.search(wish.text):
+            wish.intent = "change_order_items"  # fewer pieces of something
+            return None
         if (
             wish.intent == "cancel_order"
             and unpacked
@@ -702,7 +733,7 @@ class ShopDomain(Domain):
         said = _words(wish.text) | {
             str(n) for word, n in PIECES.items() if re.search(rf"\b{word}\b", wish.text, re.IGNORECASE)
         }
-        facts = replies.product_facts(wish.intent, product, said)
+        facts = replies.product_facts(wish.intent, product, said, _covered(product["name"], wish.text) >= 0.5)
         return Answer(facts["situation"], facts, reason="The product's data.")
 
     def _tell_search_help(self, wish: Wish, state: State, today: dt.date) -> Answer | None:
@@ -737,6 +768,9 @@ class ShopDomain(Domain):
     def refusal(self, wish: Wish, state: State) -> Decision | None:
         call = wish.happened
         rule, _ = rule_in(call.result.message)
+        if rule in ("4.2", "4.3"):  # "then write that it is unopened": what was told first stands
+            thing = (call.arguments["order_id"], call.arguments["position"])
+            state.stands.setdefault(thing, {k: call.arguments[k] for k in ("opened", "reason")})
         if call.tool == self.policy.verification.tool:
             return self.policy.unproven(call.result, state)
         if "has no order" in call.result.message:

@@ -162,7 +162,8 @@ class Lookups(Desk):
         found = [p for p in self.store.db.scalars(wanted) if category in (None, p.category)]
         offers = {p.id: [v for v in p.variants if _offered(v, max_price_cents, in_stock)] for p in found}
         found = [p for p in found if offers[p.id]]
-        texts = [" ".join([p.name, p.category, p.name, p.description, *p.features]) for p in found]
+        names = [f"{p.name} {p.category}" for p in found]
+        texts = [" ".join([name, p.name, p.description, *p.features]) for name, p in zip(names, found, strict=True)]
         return [
             {
                 "product_id": found[i].id,
@@ -171,7 +172,7 @@ class Lookups(Desk):
                 "from_cents": min(v.price_cents for v in offers[found[i].id]),
                 "in_stock": any(v.stock for v in offers[found[i].id]),
             }
-            for i in rank(query, texts, top)
+            for i in rank(query, texts, top, names)
         ]
 
     def search_help(self, question: Annotated[str, Field(min_length=1, max_length=500)], top: Top = 3) -> list[dict]:

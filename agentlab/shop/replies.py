@@ -292,21 +292,29 @@ def readback_facts(tool: str, arguments: Record, value: Record | None, order: Re
 # --- products and help ---------------------------------------------------------------------------------------
 
 
-def product_facts(intent: str, product: Record, words: set[str]) -> Facts:
-    """A product as advice, stock or compatibility needs it."""
+def product_facts(intent: str, product: Record, words: set[str], named: bool = False) -> Facts:
+    """A product as advice, stock or compatibility needs it; one that the customer ``named`` is described, not recommended."""
     cheapest = min(product["variants"], key=lambda v: v["price_cents"])
     if intent == "product_compatibility":
-        return {"situation": "compatibility_facts", "product": product["name"], "features": ", ".join(product["features"][:6])}  # fmt: skip
+        return {"situation": "compatibility_facts", "product": product["name"], "description": product["description"], "features": ", ".join(product["features"][:6])}  # fmt: skip
     shared = [len(words & set(re.findall(r"\w+", f"{v['colour']} {v['size']}".lower()))) for v in product["variants"]]
-    named = [v for v, n in zip(product["variants"], shared, strict=True) if n == max(shared) > 0]
+    found = [v for v, n in zip(product["variants"], shared, strict=True) if n == max(shared) > 0]
     if intent == "stock_check":
-        return _stock(product, named or product["variants"])
+        return _stock(product, found or product["variants"])
     stock = sum(v["stock"] for v in product["variants"])
+    price = {"price": money(found[0]["price_cents"]), "size": _variant(found[0])} if len(found) == 1 else {"price_from": money(cheapest["price_cents"])}  # fmt: skip
+    about: Facts = {"product": product["name"], **price, "stock": "in stock" if stock else "sold out"}
+    if named:
+        more = {
+            "description": product["description"],
+            "features": ", ".join(product["features"][:6]),
+            "stars": product["stars"],
+        }
+        return {"situation": "product_described", **about, **more}
     facts: Facts = {f"feature_{n}": f for n, f in enumerate(product["features"][:3], 1)}
     if product["stars"]:
         facts["feature_4"] = f"buyers give it {product['stars']} of 5 stars"
-    price = {"price": money(named[0]["price_cents"]), "size": _variant(named[0])} if len(named) == 1 else {"price_from": money(cheapest["price_cents"])}  # fmt: skip
-    return {"situation": "product_found", "product": product["name"], **price, "stock": "in stock" if stock else "sold out", **facts}  # fmt: skip
+    return {"situation": "product_found", **about, **facts}
 
 
 def _variant(variant: Record) -> str:
