@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agentlab.perceive import ASIDE, CURT, DROP, Percept, Sighting, Slot, choose_among, mentions
@@ -60,7 +60,7 @@ class Wish:
     excluded: set[str] = field(default_factory=set)
     other: bool = False
     pending: dict[str, Any] | None = None
-    declined: dict[str, Any] | None = None  # the WRITE that was read back last and got a no
+    declined: dict[str, Any] | None = None  # the WRITE that the last message said no to
     consent: dict[str, Any] | None = None
     plan: dict[str, Any] | None = None
     filled: set[str] = field(default_factory=set)
@@ -160,9 +160,7 @@ class State:
     repeats: int = 0  # how often the last message, if it answers nothing, was sent before word for word
     heard: dict[str, Any] = field(default_factory=dict)
     done: list[dict] = field(default_factory=list)
-    stands: dict[Any, dict] = field(
-        default_factory=dict
-    )  # what was told of a thing before a rule refused it: no longer open to change
+    stands: dict[Any, dict] = field(default_factory=dict)  # what was told of a thing before a rule refused it
     handed_over: set[str] = field(default_factory=set)
     misunderstood: int = 0
     stuck: int = 0
@@ -218,7 +216,11 @@ class State:
         self.said.append(percept.text)
         self.heard = {}
         top, before = self.top, self._snapshot()
+        if top:
+            top.declined = None
         filled = (self._answered(percept) or self._corrects(percept, top)) if top else False
+        if top and top.declined:
+            percept = self._with_what_instead(top.declined, percept)
         again = sum(bare(text) == bare(percept.text) for text in self.said[:-1])
         self.repeats = again if not filled and len(bare(percept.text)) >= LONG else 0
         if top and self.asks == INTENT and not filled and self.top is top and percept.words and percept.sightings:
@@ -305,7 +307,6 @@ class State:
             else:
                 top.declined = top.pending
                 top.revise(percept.text)
-                self._take_instead(top, percept)
             return True
         if percept.answer == "yes" and percept.words <= CURT and not percept.slots and "?" not in percept.text:
             top.revise(percept.text)  # "yes, just one of them": the same, with something else about it
@@ -332,14 +333,15 @@ class State:
         known = top.pending["arguments"] if top.pending else {}
         return any(k in percept.slots and percept.slots[k] != v for k, v in known.items())
 
-    def _take_instead(self, top: Wish, percept: Percept) -> None:
-        """The one other order or the like that a refusal names: "wrong number! W20924 it is, the kettles in W20954 I do want"."""
-        for name, value in top.declined["arguments"].items():
+    def _with_what_instead(self, declined: Mapping[str, Any], percept: Percept) -> Percept:
+        """With the one other order or the like that a refusal names: "wrong number! W20924 it is, the kettles in W20954 I do want"."""
+        instead = {}
+        for name, value in declined["arguments"].items():
             slot = self.slot_types.get(name)
-            if slot is not None and slot.pattern:
-                others = {v for v, _ in mentions(percept.text, slot)} - {value}
-                if len(others) == 1:
-                    percept.slots[name] = others.pop()
+            others = {v for v, _ in mentions(percept.text, slot)} - {value} if slot and slot.pattern else set()
+            if len(others) == 1:
+                instead[name] = others.pop()
+        return replace(percept, slots=percept.slots | instead) if instead else percept
 
     def _urges(self, top: Wish, percept: Percept) -> bool:
         """Whether a short message asks for exactly what was read back, in its own word: "right, please cancel it"."""

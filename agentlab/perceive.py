@@ -48,7 +48,7 @@ NOT_THAT = re.compile(
     r"\b(?:not|instead of|rather than|wasn'?t|isn'?t)\s+(?:for |the |order |number |#)*$", re.IGNORECASE
 )
 TAKEN_BACK = re.compile(  # W20723, no wait, W20732
-    r"\S+[\s,.;:–—-]*\b(?:no[,.]? wait|wait[,.]? no|no[,.]? sorry|sorry[,.]? (?:no|i mean\w*)|i meant?|correction|oops|scratch that)\b",
+    r"(?:[^\W\d]+[ :#]+){0,3}\S+?[\s,.;:–—-]*\b(?:no[,.]? wait|wait[,.]? no|no[,.]? sorry|sorry[,.]? (?:no|i mean\w*)|i meant?|correction|oops|scratch that)\b",
     re.IGNORECASE,
 )
 ORDINALS = {"first": 0, "second": 1, "third": 2, "fourth": 3, "1st": 0, "2nd": 1, "3rd": 2, "former": 0, "latter": -1}

@@ -74,7 +74,7 @@ QUANTITIES = (  # how a customer says how many pieces, the surest first
     rf"\b(?:reduc|lower|chang|cut|correct)\w*\b[^.;!?]{{0,50}}\bto {NUMBER}\b(?! ?(?:box|pack)\w*\b)",
     rf"\b{NUMBER}\b(?: \w+)? (?:go(?:es)?|comes?|are (?:going|coming)) back\b",
     rf"\b{NUMBER} others?\b[^.,;!?]{{0,40}}\b(?:go|goes|going|come|sent|send|return\w*|be)\b",
-    rf"\b(?:the|those|these|just|only) {NUMBER}\W*$",
+    rf"(?<!\bare )(?<!['’]re )\b(?:the|those|these|just|only) {NUMBER}\W*$",
     rf"\b(?:send|return|exchange|swap|swop|change|replace|give|bring)\s+(?:back\s+)?(?:just |only )?{NUMBER}\b(?! (?:item|thing|order|article)s?\b)",
     rf"\b(?:make (?:it|that|them)|(?:change|reduce|lower)\w*(?: (?:it|that|them|the number))? to|down to|(?<!\bare )(?<!['’]re )(?<!\bam )(?:only|just)|keep|leave)\s+(?:want |need )?{NUMBER}\b",
     rf"\b{NUMBER}\b(?: (?:will|should|shall|may|must|can))? (?:is enough|are enough|be enough|is plenty|stays?|remains?|will do|suffices?)\b",

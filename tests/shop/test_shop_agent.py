@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agentlab.corpus import data_folder, read_yaml
 from agentlab.language import Scripted
-from agentlab.perceive import choose_among, read_slots
+from agentlab.perceive import choose_among, read_slots, unspaced
 from agentlab.shop.agent import read_address, read_quantity, rehearse, shop_agent, shop_domain
 from agentlab.shop.desk import Session
 from agentlab.shop.models import Customer, Order
@@ -431,6 +431,9 @@ def test_addresses_and_quantities_are_read():
         ("returning one of two, seal untouched", 1),
         ("I want fewer: two", 2),
         ("the Hush 2 in brick red rather than grey", None),
+        ("the air fryer with 4 litres rather than 6.5", None),
+        ("there are only two of us, so it should be smaller, we are only two", None),
+        ("we need only one, the two others are sealed and should go back", 2),
     ],
 )
 def test_how_many_pieces_a_customer_speaks_of(text, pieces):
@@ -555,3 +558,96 @@ def test_a_number_alone_may_be_an_order(text):
 def test_what_is_kept_is_not_what_is_chosen():
     choices = {"W20412 (black speaker)": "W20412", "W20411 (moss speaker)": "W20411"}
     assert choose_among("It's the moss green one that should go, the black one I keep.", choices) == (True, "W20411")
+
+
+def test_a_refusal_with_its_reason_is_not_asked_again(store):
+    _, turns = talk(
+        store, f"the strap of W20126 no longer works, please repair it {email('W20126')}", "No, that is a good deal more than such a thing is worth to me."
+    )  # fmt: skip
+    assert turns[0].asks == "confirm"
+    assert turns[1].asks is None
+    assert not writes(turns)
+
+
+def test_what_was_declined_may_be_wanted_after_all(store):
+    mine = email("W20732")
+    _, turns = talk(
+        store, f"I want to return the ink of W20732, unopened, do not need it {mine}", "No, hold on, I want to think about this.",
+        "I want to return the ink of W20732 after all, unopened, do not need it", "yes",
+    )  # fmt: skip
+    assert [t.asks for t in turns[:3]] == ["confirm", None, "confirm"]
+    assert [arguments["position"] for _, arguments in writes(turns)] == [1]
+
+
+@pytest.mark.parametrize(
+    ("said", "done"),
+    [
+        ("That is right. Please cancel it.", True), ("Correct, cancel it", True), ("please cancel the whole order", True),
+        ("Please cancel that.", False), ("don't cancel it", False), ("cancel it? no, never", False), ("please cancel W20960", False),
+    ],
+)  # fmt: skip
+def test_a_yes_may_name_the_deed(store, said, done):
+    _, turns = talk(store, f"cancel W20404 {email('W20404')}", said)
+    assert bool(writes(turns)) is done
+
+
+def test_a_refusal_that_names_another_order_means_that_one(store):
+    _, turns = talk(
+        store, f"cancel W20954 {email('W20954')}",
+        "No, I've read you the wrong number! W20924 is the one to cancel, the kettles in W20954 I do want.", "yes",
+    )  # fmt: skip
+    assert writes(turns) == [("cancel_order", {"order_id": "W20924"})]
+
+
+def test_what_was_said_before_a_rule_refused_it_stands(store):
+    _, turns = talk(
+        store, f"return the toothbrush of W20410, it is opened and I do not need it {email('W20410')}",
+        "return W20410 and tick that it is unopened, I do not need it", "yes", "yes",
+        "then exchange it, W20410, it broke, it is faulty", "yes", "yes",
+    )  # fmt: skip
+    assert not writes(turns)
+    assert "4.2" in turns[0].reply
+    assert "4.2" in turns[1].reply
+
+
+def test_of_two_things_each_may_be_opened_or_not(store):
+    _, turns = talk(
+        store, f"I want to return the ink and the copper case of W20732, do not need them {email('W20732')}",
+        "the ink is opened, the case is still sealed", "yes", "yes",
+    )  # fmt: skip
+    assert {a["position"]: a["opened"] for _, a in writes(turns)} == {1: True, 2: False}
+
+
+def test_the_end_of_a_long_message_is_read(store):
+    asks = "We sing in a trio. We had rented a studio. The day was the 24th of May. It came on the 29th. They are fine, I keep them. We recorded with one ear. That was a pity. It was dear too. "
+    _, [turn] = talk(store, f"{asks} But I hope for a coupon for W20575 {email('W20575')}")
+    assert "coupon" in turn.trace.percept.sightings[0].text
+    assert "24th" in unspaced(asks)
+
+
+def test_a_number_that_is_taken_back_does_not_count():
+    slots = shop_domain().slots
+    assert read_slots("order W20723, no wait, W20732", slots) == ({"order_id": "W20732"}, {"order_id": ["W20723"]})
+    assert read_slots("W20732. Sorry, I mean W20723", slots) == ({"order_id": "W20723"}, {"order_id": ["W20732"]})
+    assert read_slots("W20732, sorry for the bother", slots) == ({"order_id": "W20732"}, {})
+
+
+def test_a_product_is_found_by_its_name_among_many_other_words(store):
+    box = shop_tools(store, Session())
+    query = "night nurses need kettle for the break room must not cost more than what have you got"
+    assert "kettle" in box.call("search_products", {"query": query}).value[0]["name"]
+
+
+def test_a_product_that_is_named_is_described_with_its_measures(store):
+    _, [turn] = talk(store, "do you recommend the Auralis Hall 3.1 soundbar for a small television?")
+    assert "92 cm" in turn.reply
+    _, [turn] = talk(store, "can you recommend a kettle for less than 40 euros?")
+    assert "I can recommend" in turn.reply
+
+
+@pytest.mark.parametrize(
+    "text", ["are your people there on Saturdays, until when?", "until when can I talk to a person?"]
+)
+def test_who_asks_when_people_are_there_is_not_handed_over(store, text):
+    _, [turn] = talk(store, text)
+    assert not turn.handed_over
