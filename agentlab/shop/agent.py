@@ -61,7 +61,7 @@ SHAPES = {  # of postcodes that only one country has
     r"[A-Z]{3} [0-9]{4}": "MT", r"[A-Z][0-9]{2} ?[0-9A-Z]{4}": "IE", r"[A-Z]{1,2}[0-9][0-9A-Z]? ?[0-9][A-Z]{2}": "GB", r"L-[0-9]{4}": "LU",
 }  # fmt: skip
 UNIT = r"(?:m|cm|mm|met(?:er|re)s?|inch(?:es)?|gb|tb|w|watts?|l|lit(?:er|re)s?|kg|g|ml|volts?|ports?|years?|months?|weeks?|days?|hours?|minutes?|times|eur|euros?)"
-NUMBER = rf"(?:a )?(?:(?!\w+[ -]{UNIT}\b)([1-9](?!{UNIT}\b| ?%|[.,:]\d)|single|one|two|three|four|five|six|seven|eight|nine|ten))"
+NUMBER = rf"(?:a )?(?:(?!\w+[ -]{UNIT}\b)([1-9](?!{UNIT}\b| ?%|[.,:]\d)|single|one|two|three|four|five|six|seven|eight|nine|ten)(?! (?:people|persons?|of us|guests|adults|kids|children|rooms?|colleagues)\b))"
 WHOLE = {word: n for n, word in enumerate("five six seven eight nine ten eleven twelve thirteen fourteen fifteen twenty".split(), 5)} | {"twenty": 20}  # fmt: skip
 PIECES = {word: n for n, word in enumerate("zero one two three four five six seven eight nine ten".split())} | {
     "single": 1
