@@ -433,7 +433,7 @@ def test_addresses_and_quantities_are_read():
         ("the Hush 2 in brick red rather than grey", None),
         ("the air fryer with 4 litres rather than 6.5", None),
         ("there are only two of us, so it should be smaller, we are only two", None),
-        ("dont need it, only two people need one", None),
+        ("dont need it, only two people sit there", None),
         ("we need only one, the two others are sealed and should go back", 2),
     ],
 )
