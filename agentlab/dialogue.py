@@ -259,9 +259,6 @@ class State:
     def _answered(self, percept: Percept) -> bool:
         """Whether the message answers what was asked last; takes the answer in."""
         top = self.top
-        if top.pending and self.asks == CONFIRM and percept.answer != "no" and self._urges(top, percept):
-            top.consent = top.pending
-            return True
         chooses = bool(self.choices) and not DROP.search(percept.text) and choose_among(percept.text, self.choices)[0]
         if percept.drop and percept.answer != "yes" and not chooses:
             same = any(s.intent == top.intent and s.confidence >= self.sure for s in percept.sightings)
@@ -342,14 +339,6 @@ class State:
             if len(others) == 1:
                 instead[name] = others.pop()
         return replace(percept, slots=percept.slots | instead) if instead else percept
-
-    def _urges(self, top: Wish, percept: Percept) -> bool:
-        """Whether a short message asks for exactly what was read back, in its own word: "right, please cancel it"."""
-        verb = re.escape(top.pending["tool"].split("_")[0])
-        asked = re.search(rf"(?:^|\b(?:please|then|so|and|yes|right|correct|ok|okay)\b|[.,!])[ ,]*(?:please )?{verb}(?: (?:it|them|this|the (?:whole )?order))?\b(?! that\b)", percept.text, re.IGNORECASE)  # fmt: skip
-        against = re.search(r"\?|\b(?:no|not|never|but|except|only|instead)\b|n['’]t\b", percept.text, re.IGNORECASE)
-        named = any(top.slots.get(k) != v for k, v in percept.slots.items())
-        return bool(asked) and not against and not named and percept.words <= CURT and top.agrees_with(percept.text)
 
     def _drop(self) -> None:
         self.last = self.wishes.pop()

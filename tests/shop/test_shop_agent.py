@@ -580,18 +580,6 @@ def test_what_was_declined_may_be_wanted_after_all(store):
     assert [arguments["position"] for _, arguments in writes(turns)] == [1]
 
 
-@pytest.mark.parametrize(
-    ("said", "done"),
-    [
-        ("That is right. Please cancel it.", True), ("Correct, cancel it", True), ("please cancel the whole order", True),
-        ("Please cancel that.", False), ("don't cancel it", False), ("cancel it? no, never", False), ("please cancel W20960", False),
-    ],
-)  # fmt: skip
-def test_a_yes_may_name_the_deed(store, said, done):
-    _, turns = talk(store, f"cancel W20404 {email('W20404')}", said)
-    assert bool(writes(turns)) is done
-
-
 def test_a_refusal_that_names_another_order_means_that_one(store):
     _, turns = talk(
         store, f"cancel W20954 {email('W20954')}",
