@@ -335,7 +335,7 @@ def stems_and_pairs(text: str) -> list[str]:
 
 
 def rank(query: str, texts: Sequence[str], top: int, titles: Sequence[str] = ()) -> list[int]:
-    """The places of the texts that share words with a query, the best first; words of its title count half as much again."""
+    """The places of the texts that share words with a query, the best first; words of a title count half as much again."""
     if not texts:
         return []
     scores = WordIndex(texts).scores([query])[0]

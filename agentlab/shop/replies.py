@@ -299,6 +299,7 @@ def product_facts(intent: str, product: Record, words: set[str], named: bool = F
         return {"situation": "compatibility_facts", "product": product["name"], "description": product["description"], "features": ", ".join(product["features"][:6])}  # fmt: skip
     shared = [len(words & set(re.findall(r"\w+", f"{v['colour']} {v['size']}".lower()))) for v in product["variants"]]
     found = [v for v, n in zip(product["variants"], shared, strict=True) if n == max(shared) > 0]
+    found = product["variants"] if len(product["variants"]) == 1 else found
     if intent == "stock_check":
         return _stock(product, found or product["variants"])
     stock = sum(v["stock"] for v in product["variants"])
